@@ -1,0 +1,136 @@
+"""The whole configuration of a study, typed, and its presets.
+
+A preset is a place to start; `study.yaml` holds every value as it ran. Each stage depends on a few sections only, so that a change redoes what it must.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from echosynth.errors import InputError
+from echosynth.networks.autoencoder import AutoencoderConfig
+from echosynth.networks.denoiser import DenoiserConfig
+from echosynth.networks.regressor import RegressorConfig
+from echosynth.networks.reid import ReidConfig
+from echosynth.training.fit import Training
+
+
+class Section(BaseModel):
+    """Strict about unknown keys: a misspelt option is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AutoencoderSection(Section):
+    """Per-frame autoencoder. `encoder` says whether a fine-tune may move the latent space that the generators start from."""
+
+    network: AutoencoderConfig = AutoencoderConfig()
+    training: Training
+    encoder: Literal["frozen", "trained"] = Field("frozen", description="ignored (trained) where the study starts from nothing")
+    spectrum_weight: float = 0.1
+    adversarial_weight: float = 0.05
+    adversarial_start: float = Field(0.3, description="fraction of the steps before the discriminator joins")
+    frames_in_memory: int = 20_000
+
+
+class ImageSection(Section):
+    network: DenoiserConfig = DenoiserConfig(frames=1, tubelet=1, labels=0)
+    training: Training
+
+
+class ReidSection(Section):
+    network: ReidConfig = ReidConfig()
+    training: Training
+
+
+class VideoSection(Section):
+    network: DenoiserConfig = DenoiserConfig()
+    training: Training
+    fps: float = 32.0
+    label_dropout: float = 0.1
+
+
+class ScreenSection(Section):
+    """`alpha` is the false-rejection rate that the conformal test promises (privacy/screen.py)."""
+
+    alpha: float = 0.05
+    gallery_frames: int = Field(8, description="frames of each training clip in the gallery")
+    max_attempts: int = Field(50, description="candidates for one place in the release before it is given up")
+
+
+class SynthesisSection(Section):
+    videos: int = Field(..., description="clips in the synthetic cohort; 0 = as many as the source has")
+    frames: int = 64
+    steps: int = 16
+    image_steps: int = 32
+    guidance: float = 1.0
+    ef: str = Field("cohort", description="cohort (the training histogram), uniform (10-90 %), or a value in percent")
+    batch_size: int = 8
+
+
+class EvaluationSection(Section):
+    """`regressor` and its budget are the same for TRTR and TSTR."""
+
+    network: RegressorConfig = RegressorConfig()
+    training: Training
+    bootstraps: int = 1000
+
+
+class StudyConfig(Section):
+    preset: str
+    seed: int = 0
+    init: str = Field("simulated", description="simulated (the shipped weights), none, or a folder of weights")
+    autoencoder: AutoencoderSection
+    image: ImageSection
+    reid: ReidSection
+    video: VideoSection
+    screen: ScreenSection = ScreenSection()
+    synthesis: SynthesisSection
+    evaluation: EvaluationSection
+
+
+def _config(preset: str, steps: tuple[int, int, int, int, int], batch: tuple[int, int, int, int, int], synthesis: SynthesisSection, **others) -> StudyConfig:
+    """Steps and batch sizes are in the order autoencoder, image, reid, video, regressor."""
+    autoencoder, image, reid, video, regressor = (
+        Training(steps=s, batch_size=b, **recipe)
+        for s, b, recipe in zip(
+            steps,
+            batch,
+            (dict(learning_rate=1e-3), dict(learning_rate=1e-3, muon_learning_rate=0.02), dict(learning_rate=1e-3), dict(learning_rate=1e-3, muon_learning_rate=0.02), dict(learning_rate=2e-3)),
+            strict=True,
+        )
+    )
+    return StudyConfig(
+        preset=preset,
+        autoencoder=AutoencoderSection(training=autoencoder),
+        image=ImageSection(training=image),
+        reid=ReidSection(training=reid),
+        video=VideoSection(training=video),
+        synthesis=synthesis,
+        evaluation=EvaluationSection(training=regressor),
+        **others,
+    )
+
+
+def preset(name: str) -> StudyConfig:
+    """The configuration of a preset; raises InputError that lists the presets when there is none of that name."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def parse(values: dict, source: str) -> StudyConfig:
+    """A configuration from a mapping (study.yaml, or a preset with options laid over it); raises InputError naming the option."""
+    try:
+        return StudyConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{source}: option {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+
+
+PRESETS: dict[str, StudyConfig] = {
+    "smoke": _config("smoke", (6, 6, 12, 6, 10), (8, 16, 32, 4, 8), SynthesisSection(videos=12, frames=32, steps=4, image_steps=4)),
+    "demo": _config("demo", (500, 600, 400, 600, 300), (32, 128, 128, 16, 16), SynthesisSection(videos=240)),
+    "full": _config("full", (50_000, 100_000, 20_000, 200_000, 20_000), (128, 256, 256, 64, 32), SynthesisSection(videos=0, frames=192, steps=32)),
+    "pretrain": _config("pretrain", (3_000, 5_000, 3_000, 4_000, 300), (32, 128, 128, 16, 16), SynthesisSection(videos=64), init="none"),
+}
