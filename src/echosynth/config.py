@@ -5,7 +5,7 @@ A preset is a place to start; `study.yaml` holds every value as it ran. Each sta
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import AutoencoderConfig
@@ -48,24 +48,42 @@ class VideoSection(Section):
     training: Training
     fps: float = 32.0
     label_dropout: float = 0.1
+    ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 
 class ScreenSection(Section):
     """`alpha` is the false-rejection rate that the conformal test promises (privacy/screen.py)."""
 
-    alpha: float = 0.05
-    gallery_frames: int = Field(8, description="frames of each training clip in the gallery")
-    max_attempts: int = Field(50, description="candidates for one place in the release before it is given up")
+    alpha: float = Field(0.05, gt=0, lt=1)
+    gallery_frames: int = Field(8, ge=1, description="frames of each training clip in the gallery")
+    max_attempts: int = Field(50, ge=1, description="candidates for one place in the release before it is given up")
+    fps: float = Field(32.0, gt=0, description="frame rate at which held-out clips are compared: that of the synthetic videos")
+    frames: int = Field(64, ge=1, description="length of the videos with which the screen is measured; it serves any length")
+    calibration_frames: int = Field(256, ge=1, description="frames of a held-out clip at most")
+    planted_images: int = Field(120, ge=1, description="training clips of which single frames are planted, in all kinds and strengths")
+    planted_videos: int = Field(24, ge=1, description="training clips that are planted as videos, near-copies only")
 
 
 class SynthesisSection(Section):
-    videos: int = Field(..., description="clips in the synthetic cohort; 0 = as many as the source has")
-    frames: int = 64
-    steps: int = 16
-    image_steps: int = 32
-    guidance: float = 1.0
+    videos: int = Field(..., ge=0, description="clips in the synthetic cohort; 0 = as many as the source has")
+    frames: int = Field(64, ge=1)
+    steps: int = Field(16, ge=1)
+    image_steps: int = Field(32, ge=1)
+    guidance: float = Field(1.0, ge=0)
     ef: str = Field("cohort", description="cohort (the training histogram), uniform (10-90 %), or a value in percent")
-    batch_size: int = 8
+    batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
+
+    @field_validator("ef")
+    @classmethod
+    def _known(cls, ef: str) -> str:
+        if ef not in ("cohort", "uniform"):
+            try:
+                value = float(ef)
+            except ValueError:
+                value = -1.0
+            if not 0 <= value <= 100:
+                raise ValueError(f"give cohort, uniform, or a value from 0 to 100 percent, not {ef!r}")
+        return ef
 
 
 class EvaluationSection(Section):
@@ -73,7 +91,7 @@ class EvaluationSection(Section):
 
     network: RegressorConfig = RegressorConfig()
     training: Training
-    bootstraps: int = 1000
+    bootstraps: int = Field(1000, ge=1)
 
 
 class StudyConfig(Section):
@@ -96,7 +114,13 @@ def _config(preset: str, steps: tuple[int, int, int, int, int], batch: tuple[int
         for s, b, recipe in zip(
             steps,
             batch,
-            (dict(learning_rate=1e-3), dict(learning_rate=1e-3, muon_learning_rate=0.02), dict(learning_rate=1e-3), dict(learning_rate=1e-3, muon_learning_rate=0.02), dict(learning_rate=2e-3)),
+            (
+                dict(learning_rate=1e-3),
+                dict(learning_rate=1e-3, muon_learning_rate=0.02),
+                dict(learning_rate=1e-3, precision="fp32"),
+                dict(learning_rate=1e-3, muon_learning_rate=0.02),
+                dict(learning_rate=2e-3),
+            ),
             strict=True,
         )
     )

@@ -7,7 +7,9 @@ a hash of its name, its configuration, the seed and the keys of the stages that 
 import hashlib
 import json
 import platform
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from echosynth import __version__, processes
 from echosynth.config import StudyConfig, parse
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
@@ -49,9 +52,7 @@ class Study:
         """
         described = {"path": str(cohort.resolve()), "fingerprint": fingerprint, "skip_bad": skip_bad}
         if (root / "study.yaml").exists():
-            study = cls.open(root)
-            if study.config != config:
-                raise InputError(f"{root}: the study was started with other options ({_first_difference(study.config, config)}); give a new folder, or leave the options out")
+            study = cls.reopen(root, config)
             if read_json(root / "cohort.json")["fingerprint"] != fingerprint:
                 raise InputError(f"{root}: the cohort {cohort} is not the one this study was started with; give a new folder")
             return study
@@ -73,6 +74,15 @@ class Study:
         if not isinstance(values, dict):
             raise InputError(f"{root / 'study.yaml'}: not a mapping of options; restore it or start a new study")
         return cls(root, parse(values, str(root / "study.yaml")))
+
+    @classmethod
+    def reopen(cls, root: Path, config: StudyConfig) -> "Study":
+        """Opens a study that must have been started with `config`; raises InputError naming the first option that differs."""
+        study = cls.open(root)
+        if study.config != config:
+            difference = _first_difference(study.config, config)
+            raise InputError(f"{root}: the study was started with other options ({difference}); give a new folder, leave the options out, or change them in {root / 'study.yaml'}")
+        return study
 
     @property
     def cohort_path(self) -> Path:
@@ -114,20 +124,30 @@ class Study:
         return key
 
     def finish(self, stage: Stage, key: str, summary: dict, seconds: float) -> None:
-        """Declares the stage done."""
-        versions = {name: version(name) for name in ("echosynth", "torch", "numpy", "av")} | {"python": platform.python_version()}
+        """Declares the stage done. `memory_mb` is the peak of this process so far (MB, resident)."""
+        versions = {"echosynth": __version__} | {name: version(name) for name in ("torch", "numpy", "av")} | {"python": platform.python_version()}
         about = {"stage": stage.name, "key": key, "seed": self.config.seed, "seconds": round(seconds, 2), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(self.folder(stage.name) / "stage.json", about | {"versions": versions, "summary": summary})
+        write_json(self.folder(stage.name) / "stage.json", about | {"memory_mb": peak_memory_mb(), "versions": versions, "summary": summary})
         (self.folder(stage.name) / "begun.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder(stage.name) / "checkpoint", ignore_errors=True)
 
     def carry_out(self, stage: Stage) -> bool:
-        """Runs a stage unless it is done; True when it ran. On one process: see run.py for several."""
-        if self.done(stage):
+        """Runs a stage unless it is done; True when it ran.
+
+        On several processes the folder is in the hands of the first; the others join in where the stage wants every process and wait elsewhere.
+        """
+        start = time.monotonic()
+        key = processes.on_first(lambda: None if self.done(stage) else self.prepare(stage))
+        if key is None:
             return False
-        key, start = self.prepare(stage), time.monotonic()
-        summary = stage.run(self)
-        self.finish(stage, key, summary, time.monotonic() - start)
+        summary = stage.run(self) if stage.every_process else processes.on_first(lambda: stage.run(self))
+        processes.on_first(lambda: self.finish(stage, key, summary, time.monotonic() - start))
         return True
+
+
+def peak_memory_mb() -> float:
+    """The most resident memory that this process has held so far, in MB (getrusage counts in kB on Linux, in bytes on macOS)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024), 1)
 
 
 def _first_difference(a: StudyConfig, b: StudyConfig) -> str:

@@ -1,0 +1,47 @@
+# Everything from a fresh clone: needs Python 3.11+, git and make only.
+PYTHON ?= python3
+VENV := .venv
+ECHOSYNTH := $(VENV)/bin/echosynth
+TORCH := $(shell grep -o '^torch==[0-9.]*' requirements-torch.lock)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+DEMO_PATIENTS ?= 240
+DEMO_CLIPS ?= 2
+DEMO_SITE ?= cedar
+DEMO_SEED ?= 11
+
+.PHONY: setup test demo pretrain lint clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: echosynth needs Python 3.11 or later; install one and say: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: this Python cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@if nvidia-smi >/dev/null 2>&1; then \
+		$(PIP) install -c requirements.lock '$(TORCH)'; \
+	elif $(PIP) install -c requirements.lock '$(TORCH)+cpu' 2>$(VENV)/torch-cpu.log; then :; else \
+		echo "make: pip finds no CPU build of torch ($(TORCH)+cpu), so it installs the registry's default build, which is larger on Linux;"; \
+		echo "make: to have the CPU build, give pip an index that holds it (PIP_EXTRA_INDEX_URL=... make setup)"; \
+		$(PIP) install -c requirements.lock '$(TORCH)'; \
+	fi
+	$(PIP) install -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+# Both commands go on where an interrupted one stopped.
+demo: setup
+	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
+	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
+
+pretrain: setup
+	$(ECHOSYNTH) pretrain studies/pretrain --install
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check --line-length 180
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info

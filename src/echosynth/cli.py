@@ -1,0 +1,196 @@
+"""The command line: one verb a stage. It parses, calls and prints; heavy imports wait for the verb that needs them."""
+
+import errno
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import echosynth
+from echosynth.errors import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=echosynth.__doc__)
+_UsageError = typer.BadParameter.__mro__[1]  # typer carries click inside since 0.26 and stands on it before
+
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
+Seed = Annotated[int, typer.Option(help="the same seed gives the same bytes")]
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder of the new cohort")],
+    patients: Annotated[int, typer.Option(min=1)] = 100,
+    clips_per_patient: Annotated[int, typer.Option(min=1)] = 2,
+    seed: Seed = 0,
+    site: Annotated[str, typer.Option(help="whose scanner and patients: a name, or many")] = "alder",
+    workers: Annotated[int, typer.Option(min=0, help="processes; 0 = one a core")] = 0,
+) -> None:
+    """Simulate a cohort in the EchoNet-Dynamic layout."""
+    from echosynth.cohort.phantom import simulate_cohort
+
+    simulate_cohort(out, patients, clips_per_patient, seed, site, workers or None)
+    print(out)
+
+
+@app.command()
+def check(cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="a folder with FileList.csv and Videos/")]) -> None:
+    """Open every file of a cohort; print a summary and every problem (exit code 2 if there are any)."""
+    from echosynth.cohort.check import inspect, render
+
+    report = inspect(cohort)
+    print(render(report))
+    if report.problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    study: StudyFolder,
+    cohort: Annotated[Path | None, typer.Option(help="the private cohort; needed to start a study, not to go on with it")] = None,
+    preset: Annotated[str | None, typer.Option(help="smoke, demo (the default) or full")] = None,
+    seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes")] = None,
+    init: Annotated[str | None, typer.Option(help="where training starts: simulated (the weights that come with echosynth), none, or a folder of weights")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out the clips that have a problem, and list them")] = False,
+    options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of study.yaml; may be repeated")] = None,
+) -> None:
+    """Carry out a study, or go on with it: every stage that is not done, then the report."""
+    from echosynth import processes
+    from echosynth.run import carry_out, open_or_create
+    from echosynth.study import Study
+
+    processes.on_first(lambda: open_or_create(study, cohort, preset, seed, init, options, skip_bad).root)
+    carry_out(Study.open(study))
+    if processes.state().is_main_process:
+        _print_results(study)
+
+
+def _print_results(study: Path) -> None:
+    from rich.console import Console
+
+    from echosynth.files import read_json
+    from echosynth.report import results_table
+
+    console = Console(highlight=False)
+    console.print(results_table(read_json(study / "report" / "metrics.json")))
+    print(study / "report" / "index.html")
+
+
+def _stage_verb(verb_name: str, help: str, stage: str | None = None) -> None:
+    """Adds the verb that carries out one stage, by default the stage of the same name."""
+    name = stage or verb_name
+
+    @app.command(verb_name, help=help)
+    def verb(study: StudyFolder) -> None:
+        from echosynth.run import carry_out_one
+        from echosynth.study import Study
+
+        carry_out_one(Study.open(study), name)
+        print(study / name)
+
+
+_stage_verb("autoencoder", "Train the per-frame autoencoder.")
+_stage_verb("latents", "Encode the cohort once into the latent store.")
+_stage_verb("image", "Train the image model: a latent frame from noise.")
+_stage_verb("reid", "Train the re-identification encoder and calibrate the screening.")
+_stage_verb("video", "Train the video model: an anchor frame and an EF to a beating heart.")
+_stage_verb("regressor", "Train the EF regressor on the cohort's training split.")
+
+
+@app.command()
+def synthesize(
+    study: StudyFolder,
+    videos: Annotated[int | None, typer.Option(min=1, help="how many clips")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="frames a clip, of any number: long clips are continued")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="sampling steps of the video model")] = None,
+    ef: Annotated[str | None, typer.Option(help="cohort (the training histogram), uniform (10-90 %), or a value in percent")] = None,
+    seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes, whatever the batch size")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the new cohort; without it, the study's own synthetic cohort is made")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="clips worked on together")] = None,
+) -> None:
+    """Write a synthetic cohort in the EchoNet-Dynamic layout. What is not given is as in the study."""
+    from echosynth.run import carry_out_one, configure
+    from echosynth.stages.synthesis import release
+    from echosynth.study import Study
+
+    given = {name: value for name, value in dict(videos=videos, frames=frames, steps=steps, ef=ef, batch_size=batch_size).items() if value is not None}
+    opened = Study.open(study)
+    if out is None:
+        if given or seed is not None:
+            raise InputError("synthesize: give --out DIR with options; without any, the study's own synthetic cohort is made as study.yaml says")
+        carry_out_one(opened, "synthetic")
+        print(study / "synthetic")
+        return
+    config = configure(opened.config, seed, options=[f"synthesis.{name}={value}" for name, value in given.items()], source="synthesize")
+    summary = release(opened, out, config.synthesis, config.seed)
+    print(
+        f"{out}: {summary['videos']} clips, {summary['seconds_per_clip']:.2f} s each; rejected by the screening: {summary['rejected_images']} images, {summary['rejected_videos']} videos"
+    )
+
+
+_stage_verb("evaluate", "Measure the synthetic cohort against the real one.", "evaluation")
+_stage_verb("report", "Write the report: one offline page and metrics.json.")
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the phantoms, the study and the weights")],
+    patients: Annotated[int, typer.Option(min=8)] = 2000,
+    clips_per_patient: Annotated[int, typer.Option(min=1)] = 2,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=0, help="processes; 0 = one a core")] = 0,
+    install: Annotated[bool, typer.Option("--install", help="put the weights where `--init simulated` finds them")] = False,
+    options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of the preset pretrain; may be repeated")] = None,
+) -> None:
+    """Train the compact models on phantoms of many sites: the start of every study with --init simulated."""
+    from echosynth.pretraining import install_weights
+    from echosynth.pretraining import pretrain as pretrain_
+
+    weights = pretrain_(out, patients, clips_per_patient, seed, workers or None, options or [])
+    print(weights)
+    if install:
+        print(install_weights(weights))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(echosynth.__version__)
+
+
+def guarded(work: Callable[[], int | None]) -> int:
+    """Runs a verb and returns the exit code: 0, 2 with one line where the user or the machine is to blame, 130 when interrupted."""
+    try:
+        code = work()
+    except InputError as error:
+        return _fail(str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2
+        return _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        # Some libraries report a full disk by an exception of their own.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+            return _fail(f"disk full while writing {getattr(error, 'filename', None) or 'a result'}; free space and run again: finished work is kept")
+        if isinstance(error, OSError) and error.filename is not None:
+            return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
+        raise
+    if code == 130:
+        print("echosynth: interrupted; give the same command again to go on where it stopped", file=sys.stderr)
+    return code or 0
+
+
+def _fail(message: str) -> int:
+    print(f"echosynth: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    """The entry point of the command."""
+    logging.captureWarnings(True)
+    sys.exit(guarded(lambda: app(standalone_mode=False, prog_name="echosynth")))

@@ -1,0 +1,92 @@
+"""The store of latents: every clip encoded once, read in windows without opening a video.
+
+shard-00000.safetensors and on hold one float16 tensor (T, C, h, w) a clip; index.parquet says which clip is where. The index appears last.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from echosynth.errors import InputError
+from echosynth.files import atomic_file
+from echosynth.progress import progress
+
+_SHARD = 256  # clips in a file
+_COLUMNS = ["name", "patient", "split", "ef", "fps", "frames", "shard"]
+
+
+class LatentStore:
+    """The latents of a cohort on disk.
+
+    `index` has one row a clip, 0..n-1 in the cohort's order: name, patient, split, ef (percent), fps, frames, shard. `shape` is (C, h, w).
+    """
+
+    def __init__(self, index: pd.DataFrame, shards: dict[int, safe_open], shape: tuple[int, int, int]):
+        self.index, self.shape, self._shards = index, shape, shards
+        self._where = list(zip(index["shard"], index["name"], strict=True))
+
+    @classmethod
+    def open(cls, folder: Path) -> "LatentStore":
+        """Opens what `write_latents` left. Raises InputError when a file is missing, broken, or does not agree with the index."""
+        try:
+            index = pd.read_parquet(folder / "index.parquet")[_COLUMNS]
+            shards = {int(number): safe_open(_shard(folder, number), "pt") for number in index["shard"].unique()}
+            views = [shards[shard].get_slice(name) for shard, name in zip(index["shard"], index["name"], strict=True)]
+            shapes = {tuple(view.get_shape()[1:]) for view in views}
+            if len(shapes) != 1 or len(next(iter(shapes))) != 3 or any(view.get_dtype() != "F16" for view in views):
+                raise ValueError("its clips have different shapes")
+            if [view.get_shape()[0] for view in views] != index["frames"].tolist():
+                raise ValueError("index and shards disagree about the number of frames")
+        except (OSError, SafetensorError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder}: not a readable store of latents ({str(error).splitlines()[0]}); delete the folder and run the stage again") from error
+        return cls(index, shards, shapes.pop())
+
+    def window(self, row: int, frames: np.ndarray) -> torch.Tensor:
+        """The frames (indices, in any order) of the clip in that row of the index: float32 (len(frames), C, h, w)."""
+        shard, name = self._where[row]
+        first, last = int(frames.min()), int(frames.max())
+        part = self._shards[shard].get_slice(name)[first : last + 1]
+        return part[torch.from_numpy(frames - first)].float()
+
+
+def write_latents(folder: Path, clips: pd.DataFrame, encode: Callable[[str], torch.Tensor], title: str = "latents", shard_size: int = _SHARD) -> None:
+    """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w). Shards that an interrupted run left whole are kept."""
+    parts = [clips[first : first + shard_size] for first in range(0, len(clips), shard_size)]
+    kept = [number for number in range(len(parts)) if _shard(folder, number).exists()]
+    with progress(title, len(clips), sum(len(parts[number]) for number in kept)) as advance:
+        for number, part in enumerate(parts):
+            if number in kept:
+                continue
+            latents = {}
+            for name in part["name"]:
+                latents[name] = encode(name).to(torch.float16).contiguous()
+                advance()
+            with atomic_file(_shard(folder, number)) as path:
+                save_file(latents, path)
+    index = clips.reset_index(drop=True).assign(shard=np.arange(len(clips)) // shard_size)
+    lengths = []
+    for number, part in enumerate(parts):
+        with safe_open(_shard(folder, number), "pt") as file:
+            lengths += [file.get_slice(name).get_shape()[0] for name in part["name"]]
+    with atomic_file(folder / "index.parquet") as path:
+        index.assign(frames=lengths)[_COLUMNS].to_parquet(path, index=False)
+
+
+def frame_indices(start: float, count: int, source_fps: float, fps: float, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of a clip (`frames` frames at `source_fps`) that are nearest to `count` moments at `fps`, the first at `start` seconds.
+
+    Returns indices (count,), those past the end clamped to the last frame, and a mask (count,) that is False for them.
+    """
+    moments = start + np.arange(count) / fps
+    indices = np.floor(moments * source_fps + 0.5).astype(np.int64)
+    return np.clip(indices, 0, frames - 1), (indices >= 0) & (indices < frames)
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.safetensors"

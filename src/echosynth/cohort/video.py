@@ -1,0 +1,236 @@
+"""Videos of echocardiograms through PyAV: grey full-range frames in, grey full-range frames out."""
+
+import io
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.reformatter import ColorRange
+
+from echosynth.cohort.tables import Problem
+from echosynth.files import atomic_file
+
+# A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their own frames are read.
+_READ = {"format_whitelist": "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg", "protocol_whitelist": "file"}
+_MAX_SIDE = 4096
+_QSCALE = 2  # the finest quantiser that MJPEG encoders use by default
+_LAMBDA = 118  # libav's FF_QP2LAMBDA
+_CHECKED = 2  # frames decoded at either end of a clip by clip_info
+
+
+class ClipInfo(NamedTuple):
+    """What a video holds: frames per second, number of frames, height and width in pixels."""
+
+    fps: float
+    frames: int
+    height: int
+    width: int
+
+
+def read_clip(path: Path) -> tuple[np.ndarray, float]:
+    """All frames of a video as uint8 (T, H, W) grey, 0 black and 255 white, and its frames per second.
+
+    Raises InputError naming the clip when it is missing, no video, damaged, or without frames.
+    """
+    with _opened(path) as (container, stream):
+        frames = [_grey(frame) for frame in _frames(container, stream, path)]
+        return _stack(frames, path), _fps(stream, path)
+
+
+def read_frames(path: Path, frames: Sequence[int]) -> np.ndarray:
+    """The frames of those indices, in that order (an index may come twice), as uint8 (len(frames), H, W).
+
+    Where each frame is coded by itself, as in MJPEG, no other is decoded. Raises InputError as `read_clip`, and where the video ends too soon.
+    """
+    wanted = {int(index) for index in frames}
+    assert wanted and min(wanted) >= 0
+    last, kept = max(wanted), {}
+    with _opened(path) as (container, stream):
+        alone = stream.codec_context.codec.intra_only
+        for index, item in enumerate(_packets(container, stream, path) if alone else _frames(container, stream, path)):
+            if index in wanted:
+                kept[index] = _grey(_decode_one(item, path, index) if alone else item)
+            if index == last:
+                break
+    if last not in kept:
+        raise Problem(path.name, f"frame {last} was asked for and the video ends before", "replace the file if it was cut, or check the cohort again")
+    return _stack([kept[int(index)] for index in frames], path)
+
+
+def clip_info(path: Path, expected: int | None = None) -> ClipInfo:
+    """Counts the frames that are really there, and decodes the first and last two (all of them where frames are coded from their neighbours).
+
+    `expected` is the number of frames that the clip is known to have; without it the container's own header is the measure.
+    Raises InputError as `read_clip`, and when frames are missing at the end.
+    """
+    with _opened(path) as (container, stream):
+        decoded, count = [], 0
+        if stream.codec_context.codec.intra_only:
+            tail: deque = deque(maxlen=_CHECKED)
+            for count, packet in enumerate(_packets(container, stream, path), start=1):
+                if count <= _CHECKED:
+                    decoded.append(_decode_one(packet, path, count - 1))
+                else:
+                    tail.append(packet)
+            decoded += [_decode_one(packet, path, count - len(tail) + k) for k, packet in enumerate(tail)]
+            shapes = {(frame.height, frame.width) for frame in decoded}
+        else:
+            shapes = set()
+            for frame in _frames(container, stream, path):
+                shapes.add((frame.height, frame.width))
+                count += 1
+        if not count:
+            raise Problem(path.name, "no frame in it", "replace the file")
+        whole = stream.frames if expected is None else expected
+        if count < whole:
+            raise Problem(path.name, f"truncated: {count} of {whole} frames can be read", "replace the file")
+        if len(shapes) > 1:
+            raise Problem(path.name, "its frames change size", "write it again in one size")
+        return ClipInfo(_fps(stream, path), count, *shapes.pop())
+
+
+def write_clip(path: Path, clip: np.ndarray, fps: float) -> None:
+    """Writes uint8 (T, H, W) as an MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all.
+
+    `fps` is kept exactly for whole and NTSC rates. A full disk raises OSError.
+    """
+    assert clip.dtype == np.uint8 and clip.ndim == 3 and clip.size and fps > 0
+    _, height, width = clip.shape
+    # Through memory: libav swallows some errors of the disk, Python none.
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="avi", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("mjpeg", rate=Fraction(fps).limit_denominator(1001), options={"dct": "int"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        context = stream.codec_context
+        context.color_range = ColorRange.JPEG
+        context.thread_count = 1
+        context.flags |= Flags.qscale | Flags.bitexact
+        context.global_quality = _QSCALE * _LAMBDA
+        for image in clip:
+            container.mux(stream.encode(_video_frame(image)))
+        container.mux(stream.encode())
+    with atomic_file(path) as partial:
+        partial.write_bytes(memory.getbuffer())
+
+
+def to_square(clip: np.ndarray, size: int = 112) -> np.ndarray:
+    """Resizes uint8 (T, H, W) to (T, size, size): the longer side to `size`, the shorter in proportion and centred on black, so that nothing of the picture is lost.
+
+    A pixel is the mean of the source over the area that it covers, and a linear interpolation where the clip is enlarged.
+    """
+    frames, height, width = clip.shape
+    if (height, width) == (size, size):
+        return clip
+    long = max(height, width)
+    new_height, new_width = (max(1, round(size * side / long)) for side in (height, width))
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    rows, columns = _resampling(height, new_height), _resampling(width, new_width).T
+    square = np.zeros((frames, size, size), np.uint8)
+    for source, target in zip(clip, square, strict=True):
+        target[top : top + new_height, left : left + new_width] = np.rint(rows @ source.astype(np.float32) @ columns)
+    return square
+
+
+def _resampling(old: int, new: int) -> np.ndarray:
+    """The matrix (new, old) that resamples a line of `old` pixels to `new`; each row sums to 1."""
+    scale = old / new
+    pixel = np.arange(old)
+    if scale >= 1:
+        start = np.arange(new)[:, None] * scale
+        weight = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
+    else:
+        centre = np.clip((np.arange(new)[:, None] + 0.5) * scale - 0.5, 0, old - 1)
+        weight = 1 - np.abs(centre - pixel)
+    weight = np.clip(weight, 0, None)
+    return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.VideoStream"]]:
+    """The container and its video stream; every error of libav or of the disk inside the block becomes an InputError that names the clip."""
+    try:
+        if not path.is_file():
+            raise Problem(path.name, "not a regular file" if path.exists() else "no such file", "put the video there, or take the clip out of the list")
+        if path.stat().st_size == 0:
+            raise Problem(path.name, "an empty file", "replace the file")
+        with av.open(f"file:{path}", options=_READ) as container:
+            if not container.streams.video:
+                raise Problem(path.name, "no video in it", "replace the file")
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            if not (0 < context.width <= _MAX_SIDE and 0 < context.height <= _MAX_SIDE):
+                raise Problem(path.name, f"frames of {context.width}x{context.height} pixels", f"give a video of at most {_MAX_SIDE} pixels a side")
+            context.thread_count = 1
+            yield container, stream
+    except Problem:
+        raise
+    except (av.error.InvalidDataError, av.error.ArgumentError) as error:
+        raise Problem(path.name, "not a video that can be read (AVI, MP4, MOV, MKV)", "replace the file") from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise Problem(path.name, f"cannot be read ({error.strerror})", "make it a readable file") from error
+
+
+def _packets(container: "av.container.InputContainer", stream: "av.VideoStream", path: Path) -> Iterator["av.Packet"]:
+    """The packets with something in them; where every frame is coded by itself, one is one frame."""
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise Problem(path.name, "truncated: it breaks off within a frame", "replace the file")
+        if packet.size:
+            yield packet
+
+
+def _frames(container: "av.container.InputContainer", stream: "av.VideoStream", path: Path) -> Iterator["av.VideoFrame"]:
+    for packet in _packets(container, stream, path):
+        yield from packet.decode()
+    yield from stream.codec_context.decode(None)  # what the decoder still holds
+
+
+def _decode_one(packet: "av.Packet", path: Path, index: int) -> "av.VideoFrame":
+    frames = packet.decode()
+    if len(frames) != 1:
+        raise Problem(path.name, f"frame {index} cannot be decoded", "replace the file")
+    return frames[0]
+
+
+def _grey(frame: "av.VideoFrame") -> np.ndarray:
+    """Luma in full range, uint8 (H, W)."""
+    name, plane = frame.format.name, frame.planes[0]
+    luma_alone = name.startswith(("yuvj", "yuv4", "gray")) and frame.format.components[0].bits == 8
+    full = name.startswith("yuvj") or frame.color_range == ColorRange.JPEG or (name == "gray" and frame.color_range != ColorRange.MPEG)
+    if luma_alone and full and plane.line_size > 0:
+        return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].copy()
+    return frame.reformat(format="gray", dst_color_range=ColorRange.JPEG).to_ndarray()
+
+
+def _video_frame(image: np.ndarray) -> "av.VideoFrame":
+    """uint8 (H, W) as full-range 4:2:0 without colour."""
+    frame = av.VideoFrame(image.shape[1], image.shape[0], "yuvj420p")
+    luma, *chroma = frame.planes
+    padded = np.zeros((luma.height, luma.line_size), np.uint8)
+    padded[:, : luma.width] = image
+    luma.update(padded)
+    for plane in chroma:
+        plane.update(np.full(plane.buffer_size, 128, np.uint8))
+    frame.color_range = ColorRange.JPEG
+    return frame
+
+
+def _stack(frames: list[np.ndarray], path: Path) -> np.ndarray:
+    if not frames:
+        raise Problem(path.name, "no frame in it", "replace the file")
+    if len({frame.shape for frame in frames}) > 1:
+        raise Problem(path.name, "its frames change size", "write it again in one size")
+    return np.stack(frames)
+
+
+def _fps(stream, path: Path) -> float:
+    rate = stream.average_rate or stream.base_rate
+    if not rate or rate <= 0:
+        raise Problem(path.name, "no frame rate in it", "write it again with its frame rate")
+    return float(rate)

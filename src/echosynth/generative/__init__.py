@@ -1,0 +1,1 @@
+"""How the denoiser is trained and drawn from: rectified flow, its samplers, and videos of any length."""

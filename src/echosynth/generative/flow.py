@@ -1,0 +1,42 @@
+"""Rectified flow: straight paths from data to noise (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv 2210.02747).
+
+x_t = (1 - t) data + t noise,   velocity = noise - data,   t in [0, 1]
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from echosynth.networks.denoiser import Condition
+
+Velocity = Callable[[Tensor, Tensor, Condition], Tensor]  # x (B, T, C, h, w), t (B,), condition -> velocity, shape of x
+
+
+def shift_time(t: Tensor, shift: float) -> Tensor:
+    """t -> s t / (1 + (s - 1) t): spends more of the path near the noise where s > 1 (Esser et al. 2024, eq. 23, arXiv 2403.03206)."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def draw_times(count: int, rng: torch.Generator, shift: float = 1.0) -> Tensor:
+    """(count,) logit-normal(0, 1) times on the CPU: most often the middle of the path (Esser et al. 2024, section 3.1)."""
+    return shift_time(torch.randn(count, generator=rng).sigmoid(), shift)
+
+
+def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t for data and noise (B, ...) and t (B,)."""
+    return torch.lerp(data, noise, t.view(-1, *[1] * (data.ndim - 1)))
+
+
+def flow_loss(denoiser: Velocity, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0) -> Tensor:
+    """Flow matching loss: the mean over frames, weighted by `weight` (B, T), of the squared error of the velocity.
+
+    data (B, T, C, h, w). Frames of weight 0 (padding, known frames) do not count, and what is in them is not looked at except through `condition.known`;
+    `rng` is a CPU generator.
+    """
+    noise = torch.randn(data.shape, generator=rng).to(data.device)
+    t = draw_times(len(data), rng, shift).to(data.device)
+    noisy = torch.where(weight[:, :, None, None, None] > 0, interpolate(data, noise, t), noise)
+    error = denoiser(noisy, t, condition) - (noise - data)
+    by_frame = error.square().mean((2, 3, 4))
+    return (by_frame * weight).sum() / weight.sum().clamp(min=1e-6)

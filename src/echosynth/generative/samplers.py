@@ -1,0 +1,64 @@
+"""Samplers: plain functions that follow a rectified flow from noise (t = 1) to data (t = 0).
+
+    euler(denoiser, noise, condition, steps=16)        # one forward a step, error O(1 / steps)
+    heun(denoiser, noise, condition, steps=8)          # two forwards a step, error O(1 / steps^2)
+
+`guidance` is the weight w of classifier-free guidance, v = v_null + w (v_told - v_null), where null means labels that are NaN (Ho & Salimans 2022,
+arXiv 2207.12598); w = 1 is the conditional model itself and costs one forward, any other w two.
+`on_step(k, x)` is called after each of the steps with the sample so far.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from echosynth.generative.flow import Velocity, shift_time
+from echosynth.networks.denoiser import Condition
+
+OnStep = Callable[[int, Tensor], None]
+
+
+@torch.no_grad()
+def euler(denoiser: Velocity, noise: Tensor, condition: Condition, steps: int, on_step: OnStep | None = None, guidance: float = 1.0, shift: float = 1.0) -> Tensor:
+    """Euler's method. noise (B, T, C, h, w) -> sample, same shape."""
+    velocity = guided(denoiser, condition, guidance)
+    x, times = noise, time_grid(steps, shift)
+    for k, (t, after) in enumerate(pairwise(times)):
+        x = x + (after - t) * velocity(x, t)
+        if on_step:
+            on_step(k, x)
+    return x
+
+
+@torch.no_grad()
+def heun(denoiser: Velocity, noise: Tensor, condition: Condition, steps: int, on_step: OnStep | None = None, guidance: float = 1.0, shift: float = 1.0) -> Tensor:
+    """Heun's method: the mean of the velocities at both ends of the step. noise (B, T, C, h, w) -> sample, same shape."""
+    velocity = guided(denoiser, condition, guidance)
+    x, times = noise, time_grid(steps, shift)
+    for k, (t, after) in enumerate(pairwise(times)):
+        v = velocity(x, t)
+        x = x + (after - t) / 2 * (v + velocity(x + (after - t) * v, after))
+        if on_step:
+            on_step(k, x)
+    return x
+
+
+def time_grid(steps: int, shift: float = 1.0) -> list[float]:
+    """steps + 1 times from 1 to 0, evenly spaced before `shift_time`."""
+    assert steps > 0
+    return shift_time(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
+
+
+def guided(denoiser: Velocity, condition: Condition, guidance: float) -> Callable[[Tensor, float], Tensor]:
+    """velocity(x, t) of the denoiser under `condition` with classifier-free guidance."""
+    null = replace(condition, labels=torch.full_like(condition.labels, torch.nan))
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        at = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
+        told = denoiser(x, at, condition)
+        return told if guidance == 1.0 else torch.lerp(denoiser(x, at, null), told, guidance)
+
+    return velocity

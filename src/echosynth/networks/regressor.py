@@ -1,0 +1,111 @@
+"""A compact regressor of the ejection fraction from two seconds of pixels.
+
+EF is an amplitude: how far the cavity's size falls within a beat. So each frame gives feature traces over time, both over the whole picture and by place, and what counts is how far they swing.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from echosynth.cohort.video import to_square
+from echosynth.networks.base import Network, NetworkConfig
+
+
+class RegressorConfig(NetworkConfig):
+    """A window is `frames` frames of `size` x `size` pixels at `fps`: two seconds, one slow beat and a half."""
+
+    size: int = Field(56, ge=16, multiple_of=8)
+    frames: int = Field(32, ge=4)
+    fps: float = Field(16.0, gt=0)
+    width: int = Field(32, ge=8, multiple_of=8)
+    features: int = Field(32, ge=1, description="features that the Frechet distance is taken on: few, so that a hundred clips give a covariance")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Regressor(Network):
+    """Clips (B, T, S, S) in [-1, 1] -> EF (B,) in [0, 1]."""
+
+    Config: ClassVar = RegressorConfig
+    memory_format = torch.channels_last
+
+    def __init__(self, config: RegressorConfig):
+        super().__init__(config)
+        w, d = config.width, config.features
+        self.frame = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(16, w, 3, padding=1),
+            nn.GroupNorm(4, w),
+            nn.SiLU(),
+            nn.Conv2d(w, w, 3, padding=1),
+            nn.GroupNorm(4, w),
+            nn.SiLU(),
+            nn.Conv2d(w, 2 * w, 3, stride=2, padding=1),
+            nn.GroupNorm(4, 2 * w),
+            nn.SiLU(),
+        )
+        self.whole = nn.Conv2d(2 * w, d, 1)  # traces of the whole picture: cavity size and the like
+        self.place = nn.Sequential(nn.Conv2d(4 * w, w, 3, padding=1), nn.GroupNorm(4, w), nn.SiLU())  # what moves where
+        self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="replicate", groups=d)  # a trace is steadier than speckle
+        nn.init.constant_(self.smooth.weight, 0.2)
+        self.mix = nn.Sequential(nn.LayerNorm(4 * d + 2 * w), nn.Linear(4 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
+        self.head = nn.Sequential(nn.SiLU(), nn.Linear(d, 1))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Features (B, D) of clips (B, T, S, S), before the last layer."""
+        b, t, s, _ = clips.shape
+        x = self.frame(clips.reshape(b * t, 1, s, s).contiguous(memory_format=torch.channels_last))
+        traces = self.smooth(self.whole(x).mean((2, 3)).view(b, t, -1).transpose(1, 2))  # (B, D, T)
+        span = torch.stack([traces.amax(2), traces.amin(2), traces.mean(2), traces.std(2)], 1).flatten(1)
+        maps = x.view(b, t, *x.shape[1:])
+        maps = self.place(torch.cat([maps.mean(1), maps.std(1)], 1))
+        return self.mix(torch.cat([span, maps.mean((2, 3)), maps.amax((2, 3))], 1))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(self.features(clips)).squeeze(1).float())
+
+
+def window_indices(start: float, config: RegressorConfig, source_fps: float, frames: int, speed: float = 1.0) -> np.ndarray:
+    """Frame numbers (T,) of a window that begins `start` seconds into a clip of `frames` frames at `source_fps`.
+
+    Past its end the clip is played backwards and forwards again (a mirrored beat has the same EF, and no jump as a loop has). `speed` > 1 plays faster.
+    """
+    wanted = np.round((start + np.arange(config.frames) * speed / config.fps) * source_fps).astype(int)
+    if frames == 1:
+        return np.zeros_like(wanted)
+    folded = wanted % (2 * frames - 2)
+    return np.minimum(folded, 2 * frames - 2 - folded)
+
+
+def window_starts(config: RegressorConfig, source_fps: float, frames: int, most: int) -> np.ndarray:
+    """Starts in seconds of evenly spread windows that together cover a clip: just enough, at least 2, at most `most`; one for a clip no longer than a window."""
+    room = (frames - 1) / source_fps - (config.frames - 1) / config.fps
+    if room <= 0:
+        return np.zeros(1)
+    count = min(most, max(2, int(np.ceil(room / (config.frames / config.fps))) + 1))
+    return np.linspace(0, room, count)
+
+
+def windows(clip: np.ndarray, fps: float, config: RegressorConfig, most: int = 5) -> Tensor:
+    """The windows (N, T, S, S) in [-1, 1] that cover a clip uint8 (T', H, W)."""
+    starts = window_starts(config, fps, len(clip), most)
+    frames = np.stack([window_indices(start, config, fps, len(clip)) for start in starts])
+    used, where = np.unique(frames, return_inverse=True)
+    small = to_square(clip[used], config.size)
+    return torch.from_numpy(small[where.reshape(frames.shape)]).float() / 127.5 - 1
+
+
+@torch.inference_mode()
+def predict_ef(regressor: Regressor, clip: np.ndarray, fps: float) -> float:
+    """EF in percent of a clip uint8 (T, H, W): the mean over windows that cover it. Deterministic; a clip shorter than a window is mirrored in time."""
+    device = next(regressor.parameters()).device
+    return 100 * float(regressor(windows(clip, fps, regressor.config).to(device)).mean())
+
+
+@torch.inference_mode()
+def clip_features(regressor: Regressor, clip: np.ndarray, fps: float) -> np.ndarray:
+    """Features (D,) float64 of a clip uint8 (T, H, W), of its first window."""
+    device = next(regressor.parameters()).device
+    return regressor.features(windows(clip, fps, regressor.config, most=1).to(device))[0].double().cpu().numpy()

@@ -1,0 +1,33 @@
+"""How well embeddings tell patients apart: the AUC over pairs of frames."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata
+from torch import Tensor
+
+
+class PairAuc(NamedTuple):
+    """Chance that two frames of one patient are more alike than two frames of two patients; NaN where there are no such pairs."""
+
+    visits: float  # the two frames are of different clips of the patient
+    frames: float  # the two frames are of one clip
+
+
+def pair_auc(embeddings: Tensor, patients: Sequence, clips: Sequence) -> PairAuc:
+    """From embeddings (N, D) of unit length and the labels (N,) of the patient and the clip of each; every pair of frames counts once."""
+    cosines = (embeddings @ embeddings.T).numpy()
+    (_, patient), (_, clip) = (np.unique(np.asarray(labels).astype(str), return_inverse=True) for labels in (patients, clips))
+    first, second = np.triu_indices(len(patient), k=1)
+    cosines, same_patient, same_clip = cosines[first, second], patient[first] == patient[second], clip[first] == clip[second]
+    others = cosines[~same_patient]
+    return PairAuc(_auc(cosines[same_patient & ~same_clip], others), _auc(cosines[same_clip], others))
+
+
+def _auc(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Mann-Whitney: the share of (positive, negative) pairs in the right order, ties half."""
+    if not len(positives) or not len(negatives):
+        return float("nan")
+    ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)].sum()
+    return float((ranks - len(positives) * (len(positives) + 1) / 2) / (len(positives) * len(negatives)))

@@ -1,0 +1,143 @@
+"""The figures and facts of a study, in words and tables: what the page, its twin and the terminal say."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from echosynth.files import read_json
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, group, show, show_target
+from echosynth.study import Study
+
+
+def is_number(value: Any) -> bool:
+    """A finite int or float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def finished_stages(study: Study) -> list[dict]:
+    """`stage.json` of every finished stage but the report's own, in the order in which they finished."""
+    about = [read_json(path) for path in study.root.glob("*/stage.json") if path.parent.name != "report"]
+    return sorted(about, key=lambda stage: (stage["finished"], stage["stage"]))
+
+
+def gather_metrics(study: Study) -> dict[str, Any]:
+    """The flat metrics of a study: those of the evaluation, and facts of the run (wall time by stage, peak memory). A figure that is not finite becomes null."""
+    path = study.folder("evaluation") / "metrics.json"
+    metrics = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in (read_json(path) if path.exists() else {}).items()}
+    stages = finished_stages(study)
+    metrics |= {f"seconds.{stage['stage']}": stage["seconds"] for stage in stages}
+    metrics["seconds.total"] = round(sum(stage["seconds"] for stage in stages), 2)
+    for stage in stages:
+        if stage["stage"] == "synthetic" and is_number(stage["summary"].get("seconds_per_clip")):
+            metrics.setdefault("seconds.per_synthetic_clip", stage["summary"]["seconds_per_clip"])
+    metrics["memory.peak_mb"] = max([metrics.get("memory.peak_mb") or 0.0, *(stage.get("memory_mb", 0.0) for stage in stages)]) or None
+    return metrics
+
+
+def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """One metric as text: label, words, value or the reason why there is none, interval, target, and whether it is met (None: no target or no value)."""
+    about, value = entry(key), metrics.get(key)
+    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+    reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
+    return {
+        "key": key,
+        "group": group(key.partition(".")[0]).title,
+        "label": about.label,
+        "words": about.words[:1].upper() + about.words[1:],
+        "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
+        "reason": "" if is_number(value) or isinstance(value, str) else f"not computed: {reason}",
+        "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
+        "target": show_target(about),
+        "met": about.target.met(value) if is_number(value) and about.target else None,
+    }
+
+
+def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All metrics by prefix: `rows`, and `pairs` of what was measured on real and on synthetic clips alike. The ends of an interval stand in the row of their figure."""
+    aside = {f"{key}{end}" for key in metrics for end in ("_low", "_high", "_reason")}
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in metrics.items():
+        if key in aside or not (value is None or is_number(value) or key in ENTRIES):
+            continue
+        prefix, _, rest = key.partition(".")
+        table = found.setdefault(prefix, {"prefix": prefix, "title": group(prefix).title, "words": group(prefix).words, "rows": [], "pairs": []})
+        if (twin := f"{prefix}.synthetic.{rest.removeprefix('real.')}") in metrics and rest.startswith("real."):
+            table["pairs"].append(metric_row(metrics, key) | {"key": f"{prefix}.*.{rest.removeprefix('real.')}", "synthetic": metric_row(metrics, twin)["value"]})
+        elif not (rest.startswith("synthetic.") and f"{prefix}.real.{rest.removeprefix('synthetic.')}" in metrics):
+            table["rows"].append(metric_row(metrics, key))
+    return list(found.values())
+
+
+def beat_sentence(metrics: Mapping[str, Any]) -> str:
+    """How many clips beat, and how fast, in one sentence; empty where it was not measured."""
+    share, length = ([metrics.get(f"temporal.{kind}.{name}") for kind in ("real", "synthetic")] for name in ("beat_present", "beat_seconds"))
+    if not all(map(is_number, share)):
+        return ""
+    shown = [show(value, entry("temporal.beat_present")) for value in share]
+    times = f", with a median beat of {length[0]:.2f} s and {length[1]:.2f} s" if all(map(is_number, length)) else ""
+    return f"A regular beat is found in {shown[0]} of the real and {shown[1]} of the synthetic clips{times}."
+
+
+def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | None) -> str:
+    """The study in one sentence, of the figures that there are; `made` synthetic clips from `source` clips."""
+    parts = [f"{f'{made:,}' if made else 'No'} synthetic clips were made" + (f" from a cohort of {source:,} clips" if source else "")]
+    if is_number(metrics.get("tstr.r2")):
+        share = f", {metrics['tstr.r2_of_trtr'] * 100:.0f} % of what training on the real clips gives" if is_number(metrics.get("tstr.r2_of_trtr")) else ""
+        parts.append(f"an EF regressor trained on synthetic clips alone reads held-out real patients with R² {show(metrics['tstr.r2'], entry('tstr.r2'))}{share}")
+    recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
+    if is_number(recall) and is_number(false):
+        parts.append(f"the similarity screening catches {recall * 100:.0f} % of planted copies and turns away {false * 100:.1f} % of patients it has never seen")
+    return "; ".join(parts) + "."
+
+
+def without_paths(value: Any) -> Any:
+    """A configuration with every path cut to its last name: the page says nothing of the machine that it was made on."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    return Path(value).name if isinstance(value, str) and "/" in value else value
+
+
+def _numbers_of(summary: Any, path: str = "") -> list[str]:
+    """The numbers in a stage's summary, "name value" each; words stay out, as they might be paths or names of clips."""
+    if isinstance(summary, dict):
+        return [text for key, item in summary.items() for text in _numbers_of(item, f"{path}{key} ".replace("_", " "))]
+    return [f"{path}{summary:,.4g}" if isinstance(summary, float) else f"{path}{summary:,}"] if is_number(summary) else []
+
+
+def run_facts(stages: list[dict]) -> dict[str, Any]:
+    """Wall times, what each stage said of itself in numbers, and the versions that ran."""
+    total = sum(stage["seconds"] for stage in stages)
+    rows = [
+        {
+            "name": stage["stage"],
+            "seconds": show(stage["seconds"], entry("seconds.stage")),
+            "share": round(100 * stage["seconds"] / total, 1) if total else 0,
+            "finished": stage["finished"][:16].replace("T", " "),
+            "key": stage["key"][:8],
+            "said": ", ".join(_numbers_of(stage["summary"])),
+        }
+        for stage in stages
+    ]
+    versions: dict[str, set[str]] = {}
+    for stage in stages:
+        for name, number in stage["versions"].items():
+            versions.setdefault(name, set()).add(number)
+    return {"stages": rows, "total": show(total, entry("seconds.total")), "versions": {name: ", ".join(sorted(numbers)) for name, numbers in versions.items()}}
+
+
+def results_table(metrics: Mapping[str, Any]) -> Table:
+    """The key figures for the end of a run in a terminal of 80 columns: what each is in a few words, its value, its target."""
+    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold")
+    table.add_column("figure", overflow="fold")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("target", no_wrap=True)
+    for key in (*KEY_FIGURES, *SECOND_FIGURES):
+        row = metric_row(metrics, key)
+        mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
+        table.add_row(entry(key).brief or key, row["value"] or "–", mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: "))
+    return table

@@ -1,0 +1,198 @@
+"""What the figures mean, in plain words, and what is asked of them: one entry a quantity, one a group of keys."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+DECIBEL, PERCENT, POINTS, SECONDS, MEGABYTES = "dB", "%", "EF points", "s", "MB"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The keys `prefix.*`: a heading and what they are about."""
+
+    title: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked of a figure."""
+
+    limit: float
+    side: Literal["at least", "at most"]
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.side == "at least" else value <= self.limit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One metric: its name, one sentence for a reader outside the field, unit and digits. A percentage is stored as a fraction."""
+
+    label: str
+    words: str
+    unit: str = ""
+    digits: int = 2
+    target: Target | None = None
+    brief: str = ""  # for a table in a terminal: what it is, without its group
+
+
+GROUPS: dict[str, Group] = {
+    "autoencoder": Group("Reconstruction", "What the compression of the frames alone loses, on clips that the autoencoder was not trained on."),
+    "adherence": Group("EF adherence", "Whether a synthetic clip shows the ejection fraction (EF) that was asked for, as read by a regressor trained on real clips."),
+    "trtr": Group("Train on real, test on real", "The reference: an EF regressor trained on the cohort and tested on held-out real patients."),
+    "tstr": Group(
+        "Train on synthetic, test on real",
+        "The test of usefulness: the same regressor with the same budget, trained on synthetic clips alone, tested on the same held-out real patients.",
+    ),
+    "video": Group("Likeness of the videos", "How far the synthetic clips are, as a population, from the real ones in the feature space of a video network."),
+    "image": Group("Likeness of the still images", "How far the synthetic anchor images are, as a population, from real frames."),
+    "temporal": Group("Motion", "Whether the synthetic hearts beat, at a plausible rate, and without flicker."),
+    "grey": Group("Grey levels", "Brightness and contrast of real and of synthetic clips, side by side."),
+    "speckle": Group("Speckle", "Autocorrelation of the fine texture, down and across the picture and over time: how large its grains are and how long they last."),
+    "reid": Group("Re-identification", "How well the encoder behind the screening tells whether two images are of one patient, on patients that it never saw."),
+    "screen": Group("Screening", "What the similarity screening lets through and what it stops."),
+    "seconds": Group("Time", "Wall-clock time."),
+    "memory": Group("Memory", "Main memory of the process."),
+}
+
+_R2 = "share of the variance of EF that the reading explains: 1 is perfect, 0 is no better than always guessing the mean"
+_MAE = "mean absolute error of the reading"
+_RMSE = "root mean square error of the reading: like the MAE, but large errors weigh more"
+_FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is indistinguishable; read it against the floor"
+
+ENTRIES: dict[str, Entry] = {
+    "autoencoder.psnr": Entry(
+        "PSNR", "peak signal-to-noise ratio of reconstructed frames; higher is closer to the original", DECIBEL, 1, Target(24.0, "at least"), brief="reconstruction, PSNR"
+    ),
+    "autoencoder.ssim": Entry("SSIM", "structural similarity of reconstructed frames: 1 is identical", "", 3),
+    "autoencoder.mae": Entry("MAE", "mean absolute error of the grey values, as a share of the full range", "", 4),
+    "autoencoder.texture": Entry("Texture kept", "standard deviation of the fine speckle texture after reconstruction, as a share of the original's: 1 is all of it", "", 2),
+    "adherence.r2": Entry("R²", f"{_R2}; asked against measured on synthetic clips", "", 2, Target(0.80, "at least"), brief="EF adherence, R²"),
+    "adherence.mae": Entry("MAE", f"{_MAE} against the EF asked for", POINTS, 1, brief="EF adherence, MAE"),
+    "adherence.rmse": Entry("RMSE", _RMSE, POINTS, 1),
+    "trtr.r2": Entry("R²", _R2, "", 2, brief="trained on real (TRTR), R²"),
+    "trtr.mae": Entry("MAE", _MAE, POINTS, 1),
+    "trtr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
+    "tstr.r2": Entry("R²", _R2, "", 2, Target(0.75, "at least"), brief="trained on synthetic (TSTR), R²"),
+    "tstr.mae": Entry("MAE", _MAE, POINTS, 1),
+    "tstr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
+    "tstr.r2_of_trtr": Entry(
+        "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on real ones", "", 2, Target(0.85, "at least"), brief="  relative to TRTR"
+    ),
+    "reid.auc": Entry(
+        "AUC",
+        "chance that two images of one unseen patient score as more alike than images of two patients: 1 is perfect, 0.5 is a coin",
+        "",
+        3,
+        Target(0.95, "at least"),
+        brief="re-identification, AUC",
+    ),
+    "screen.false_rejection": Entry(
+        "False rejections",
+        "share of held-out real patients, who cannot be copies, that the screening would reject",
+        PERCENT,
+        1,
+        Target(0.07, "at most"),
+        brief="unseen patients rejected",
+    ),
+    "screen.planted_recall": Entry(
+        "Planted copies caught",
+        "share of near-copies of training clips, planted on purpose, that the screening rejects",
+        PERCENT,
+        1,
+        Target(0.95, "at least"),
+        brief="planted copies caught",
+    ),
+    "screen.false_rejection_image": Entry("False rejections, images", "share of single frames of held-out real patients that the screening of images would reject", PERCENT, 1),
+    "screen.false_rejection_video": Entry("False rejections, videos", "share of clips of held-out real patients that the screening of videos would reject", PERCENT, 1),
+    "screen.planted_recall_image": Entry("Planted copies caught, images", "share of the planted near-copies of single frames that the screening rejects", PERCENT, 1),
+    "screen.planted_recall_video": Entry("Planted copies caught, videos", "share of the planted near-copies of clips that the screening rejects", PERCENT, 1),
+    "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
+    "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
+    "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
+    "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, brief="Fréchet distance to real videos"),
+    "video.frechet_floor": Entry(
+        "Fréchet distance, floor",
+        "the same distance between two halves of the real clips: what no generator can beat at this sample size",
+        "",
+        2,
+        brief="  its floor, real to real",
+    ),
+    "video.frechet_samples": Entry("Clips a side", "size of the samples between which the distances are taken", "", 0),
+    "video.frechet_encoder": Entry("Encoder", "fingerprint (SHA-256) of the network whose features are compared: distances of different networks cannot be compared"),
+    "temporal.beat_present": Entry("Clips with a beat", "share of the clips whose motion has a regular period of 0.3 to 1.5 s", PERCENT, 0),
+    "temporal.beat_seconds": Entry("Beat", "median length of a beat", SECONDS, 2),
+    "temporal.beat_share": Entry("Regularity", "share of the motion that a steady rhythm explains", PERCENT, 0),
+    "temporal.motion_sd": Entry("Motion", "how strongly the heart moves the grey levels", "grey levels", 1),
+    "temporal.flicker": Entry("Flicker", "mean absolute change of a pixel from frame to frame", "grey levels", 1),
+    "temporal.high_frequency_share": Entry("Fast changes", "share of the changes that are faster than a quarter of the frame rate: noise rather than motion", PERCENT, 1),
+    "grey.mean": Entry("Mean", "mean grey level, 0 to 255", "", 1),
+    "grey.sd": Entry("Standard deviation", "of the grey levels", "", 1),
+    "grey.dark_share": Entry("Dark share", "share of the pixels under 10", PERCENT, 0),
+    "grey.lit_median": Entry("Median of lit pixels", "of the pixels of 10 and over", "", 0),
+    "grey.lit_p90": Entry("90th percentile of lit pixels", "of the pixels of 10 and over", "", 0),
+    "seconds.total": Entry("All stages", "wall time of the stages of the study together", SECONDS, 0, brief="time, all stages"),
+    "seconds.per_synthetic_clip": Entry("One synthetic clip", "from noise to the file, screening included", SECONDS, 2, brief="time, one synthetic clip"),
+    "memory.peak_mb": Entry("Peak memory", "largest resident memory of the process", MEGABYTES, 0, brief="peak memory"),
+}
+
+# For keys of a known kind without an entry of their own, such as image.frechet.
+_KINDS: dict[str, Entry] = {
+    "r2": Entry("R²", _R2),
+    "mae": Entry("MAE", "mean absolute error", "", 2),
+    "rmse": Entry("RMSE", "root mean square error", "", 2),
+    "mae_more_than_trtr": Entry("MAE more than real training", "MAE minus that of training on real clips, paired by patient: 0 is no loss", POINTS, 1),
+    "bias": Entry("Bias", "mean of reading minus truth", POINTS, 1),
+    "slope": Entry("Slope", "of the line through reading against truth: 1 is right, less than 1 pulls towards the mean", "", 2),
+    "intercept": Entry("Intercept", "of the line through reading against truth", POINTS, 1),
+    "limits_low": Entry("Limit of agreement, lower", "bias − 1.96 standard deviations of the differences: about 95 % of the readings differ by no more", POINTS, 1),
+    "limits_high": Entry("Limit of agreement, upper", "bias + 1.96 standard deviations of the differences", POINTS, 1),
+    "clips": Entry("Clips", "how many clips the figures above rest on", "", 0),
+    "psnr": ENTRIES["autoencoder.psnr"],
+    "ssim": ENTRIES["autoencoder.ssim"],
+    "auc": Entry("AUC", "area under the receiver operating characteristic", "", 3),
+    "frechet": Entry("Fréchet distance", _FRECHET),
+    "frechet_floor": ENTRIES["video.frechet_floor"],
+}
+
+KEY_FIGURES = ("tstr.r2", "tstr.r2_of_trtr", "adherence.r2", "autoencoder.psnr", "reid.auc", "screen.planted_recall", "screen.false_rejection", "video.frechet")
+"""The figures that a release board asks for first, in that order."""
+SECOND_FIGURES = ("video.frechet_floor", "trtr.r2", "adherence.mae", "seconds.per_synthetic_clip", "seconds.total", "memory.peak_mb")
+"""What a run in a terminal ends with besides."""
+
+
+def entry(key: str) -> Entry:
+    """The entry of a metric, for `prefix.real.x` and `prefix.synthetic.x` that of `prefix.x`; one made from the key's own words where the glossary has none."""
+    prefix, _, rest = key.partition(".")
+    rest = rest.removeprefix("real.").removeprefix("synthetic.")
+    if f"{prefix}.{rest}" in ENTRIES:
+        return ENTRIES[f"{prefix}.{rest}"]
+    if prefix == "speckle":
+        direction, _, lag = rest.partition("_")
+        unit = "frame" if direction == "time" else "pixel"
+        return Entry(f"{direction.capitalize()}, {lag} {unit}{'s' * (lag != '1')}", "", "", 2)
+    if prefix == "seconds":
+        return Entry(rest.replace("_", " ").capitalize(), f"wall time of the stage {rest!r}", SECONDS, 1)
+    known = _KINDS.get(rest)
+    return Entry(known.label, known.words, known.unit, known.digits) if known else Entry((rest or key).replace("_", " ").replace(".", ", ").capitalize(), "", "", 3)
+
+
+def group(prefix: str) -> Group:
+    """The group of the keys `prefix.*`."""
+    return GROUPS.get(prefix, Group(prefix.replace("_", " ").capitalize(), ""))
+
+
+def show(value: float, entry: Entry, unit: bool = True) -> str:
+    """A figure as text, in its unit and digits."""
+    if not math.isfinite(value):
+        return "not finite"
+    number = f"{value * 100:.{entry.digits}f}" if entry.unit == PERCENT else f"{value:,.{entry.digits}f}"
+    number = number.replace("-", "−")
+    return f"{number} {entry.unit}" if unit and entry.unit else number
+
+
+def show_target(entry: Entry) -> str:
+    """A target as text: "at least 24.0 dB"; the empty string where none is set."""
+    return f"{entry.target.side} {show(entry.target.limit, entry)}" if entry.target else ""

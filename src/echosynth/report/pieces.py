@@ -1,0 +1,182 @@
+"""The pieces of the page: each reads what a stage left in the study folder and makes one figure, table or picture of it, or raises NotComputed with the reason."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from safetensors import safe_open
+
+from echosynth.files import read_json
+from echosynth.report import figures, pictures
+from echosynth.report.facts import is_number
+from echosynth.report.glossary import entry, show
+from echosynth.report.pictures import NotComputed
+from echosynth.study import Study
+
+TRAINED = {
+    "autoencoder": "autoencoder",
+    "image": "image model",
+    "reid": "re-identification encoder",
+    "video": "video model",
+    "regressor": "EF regressor",
+    "evaluation/tstr": "EF regressor on synthetic clips",
+}
+
+
+def _data(image: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(image).decode()
+
+
+def _playing(clip: np.ndarray, fps: float, label: str, alt: str) -> dict[str, Any]:
+    """A clip that plays, with a still for those who stop it, for print, and for readers who ask for less motion."""
+    frames, fps = pictures.played(clip, fps)
+    height, width = clip.shape[1:]
+    return {"moving": _data(pictures.animated_webp(frames, fps)), "still": _data(pictures.still_webp(frames[0])), "label": label, "alt": alt, "height": height, "width": width}
+
+
+def three_playing(clips: pd.DataFrame, asked: tuple[float, ...], kind: str) -> list[dict]:
+    """Clips of a low, a middle and a high EF, playing."""
+    return [_playing(s.clip, s.fps, f"EF {s.ef:.0f} %", f"A {kind} clip with a {s.level} EF of {s.ef:.0f} %, playing") for s in pictures.three_efs(clips, asked)]
+
+
+def reconstructions(study: Study) -> list[dict]:
+    """Held-out clips beside their reconstructions, in one picture each so that both play in step."""
+    path = study.folder("autoencoder") / "examples.safetensors"
+    if not path.exists():
+        raise NotComputed("the autoencoder has left no examples")
+    with safe_open(path, "numpy") as file:
+        real, reconstructed = file.get_tensor("real"), file.get_tensor("reconstructed")
+        fps = float((file.metadata() or {}).get("fps", 32.0))
+    if not len(real):
+        raise NotComputed("the autoencoder has left no examples")
+    return [_playing(pair, fps, "real | reconstructed", "A real clip, left, and its reconstruction, right, playing") for pair in np.concatenate([real, reconstructed], axis=-1)[:3]]
+
+
+def wall(clips: pd.DataFrame, kind: str) -> Markup:
+    """36 stills of as many clips."""
+    picture = pictures.wall(clips, rows=6, columns=6)
+    height, width = picture.shape
+    alt = f"Stills of {height // pictures.SIZE * (width // pictures.SIZE)} {kind} clips"
+    return Markup('<img class="wall" src="{}" alt="{}" width="{}" height="{}">').format(_data(pictures.still_webp(picture)), alt, width, height)
+
+
+def _table(study: Study, stage: str, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A stage's table; raises NotComputed when it is not there, lacks a column, or has no row."""
+    try:
+        table = pd.read_parquet(study.folder(stage) / name)
+    except FileNotFoundError:
+        raise NotComputed(f"{stage}/{name} is not there") from None
+    if missing := [column for column in columns if column not in table]:
+        raise NotComputed(f"{stage}/{name} has no column {missing[0]!r}")
+    if table.empty:
+        raise NotComputed(f"{stage}/{name} has no row")
+    return table
+
+
+def ef_scatter(study: Study, metrics: Mapping[str, Any], prefix: str, columns: tuple[str, str], labels: tuple[str, str], colour: str) -> Markup:
+    """EF read against EF known, of `evaluation/<prefix>.parquet`, with R2 and MAE written in."""
+    table = _table(study, "evaluation", f"{prefix}.parquet", columns).dropna(subset=list(columns))
+    if table.empty:
+        raise NotComputed(f"evaluation/{prefix}.parquet has no complete row")
+    notes = [f"{entry(key).label} {show(metrics[key], entry(key))}" for key in (f"{prefix}.r2", f"{prefix}.mae") if is_number(metrics.get(key))]
+    return figures.scatter(*(table[column].to_numpy(float) for column in columns), *labels, "\n".join([*notes, f"n = {len(table)}"]), colour)
+
+
+def ef_histogram(real: pd.DataFrame | None, synthetic: pd.DataFrame | None) -> Markup:
+    """EFs of the cohort's training split beside those of the synthetic cohort."""
+    groups = {"cohort, training split": (real.loc[real["split"] == "TRAIN", "ef"].dropna().to_numpy(float), figures.REAL)} if real is not None else {}
+    groups |= {"synthetic": (synthetic["ef"].dropna().to_numpy(float), figures.SYNTHETIC)} if synthetic is not None else {}
+    groups = {name: group for name, group in groups.items() if len(group[0])}
+    if not groups:
+        raise NotComputed("no clip has an EF")
+    return figures.shares(groups, "EF (%)", "share of the clips (%)", np.arange(0, 101, 5))
+
+
+def loss(study: Study, stage: str) -> Markup:
+    """The loss curve of a trained model."""
+    path = study.folder(stage) / "training.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
+    rows = [row for row in rows if is_number(row.get("loss"))]
+    if not rows:
+        raise NotComputed("no training log")
+    return figures.loss_curve(np.array([row["step"] for row in rows], float), np.array([row["loss"] for row in rows], float), TRAINED[stage])
+
+
+def screening(study: Study, sample: str) -> Markup:
+    """Scores against the training gallery of held-out patients, planted copies and synthetic samples, with the line of rejection; `sample` is "image" or "video"."""
+    scores = _table(study, "reid", "scores.parquet", ("kind", "sample", "score"))
+    scores = scores[scores["sample"] == sample]
+    groups = {
+        "held-out patients": (scores.loc[scores["kind"] == "held-out calibration", "score"], figures.REAL),
+        "planted copies": (scores.loc[scores["kind"] == "planted copy", "score"], figures.COPY),
+    }
+    try:
+        made = _table(study, "synthetic", "screening.parquet", ("kind", "score"))
+        groups[f"synthetic {sample}s"] = (made.loc[made["kind"] == sample, "score"], figures.SYNTHETIC)
+    except NotComputed:
+        pass  # the calibration alone is worth its picture
+    groups = {name: (values.to_numpy(float), colour) for name, (values, colour) in groups.items() if len(values)}
+    if not groups:
+        raise NotComputed(f"reid/scores.parquet has no score of {sample}s")
+    threshold = _said(study, "reid").get(f"threshold_{sample}")
+    every = np.concatenate([values for values, _ in groups.values()])
+    low, high = float(every.min()), float(every.max())
+    line = (threshold, f"rejected above {threshold:.3f}") if is_number(threshold) else None
+    return figures.shares(groups, "similarity to the nearest training frame (cosine)", "share of the samples (%)", np.linspace(low, max(high, low + 1e-3), 41), line)
+
+
+def _said(study: Study, stage: str) -> dict[str, Any]:
+    """The summary of a stage; empty where it is not done."""
+    path = study.folder(stage) / "stage.json"
+    return read_json(path)["summary"] if path.exists() else {}
+
+
+def planted(study: Study) -> list[dict]:
+    """Which planted copies the two screenings catch, by kind and strength, with intervals."""
+    rows = _said(study, "reid").get("planted")
+    if not rows:
+        raise NotComputed("no copies were planted")
+    return [
+        {
+            "sample": row["sample"],
+            "kind": f"{row['kind']} {row['strength']:g}",
+            "near": row["near"],
+            "copies": f"{row['copies']:,}",
+            "caught": f"{row['recall'] * 100:.0f} %",
+            "interval": f"{row['low'] * 100:.0f} to {row['high'] * 100:.0f} %",
+            "share": round(row["recall"] * 100, 1),
+        }
+        for row in rows
+    ]
+
+
+def warnings(study: Study) -> list[str]:
+    """What the stages want the reader to know about how far their figures can be trusted."""
+    return [str(_said(study, stage)["warning"]) for stage in ("reid", "evaluation") if _said(study, stage).get("warning")]
+
+
+def screened(study: Study) -> list[dict]:
+    """How many samples each of the two screenings saw and rejected."""
+    table = _table(study, "synthetic", "screening.parquet", ("kind", "kept"))
+    rows = []
+    for kind, words in (("image", "still images, before they are animated"), ("video", "finished videos, over all their frames")):
+        kept = table.loc[table["kind"] == kind, "kept"].astype(bool)
+        rows.append({"what": words, "seen": f"{len(kept):,}", "rejected": f"{(~kept).sum():,}", "share": f"{(~kept).mean() * 100:.1f} %" if len(kept) else "–"})
+    return rows
+
+
+def motion(study: Study, synthetic: bool) -> Markup:
+    """Motion over time of a few clips. They are numbered, not named: the name of a clip of the cohort is nobody's business here."""
+    table = _table(study, "evaluation", "motion.parquet", ("kind", "clip", "time_s", "value"))
+    mine = table[(table["kind"] == "synthetic") == synthetic]
+    if mine.empty:
+        raise NotComputed("no motion was measured for these clips")
+    curves = [(clip["time_s"].to_numpy(float), clip["value"].to_numpy(float)) for _, clip in list(mine.groupby("clip", sort=False))[:4]]
+    low, high = float(table["value"].min()), float(table["value"].max())  # one scale for both kinds
+    limits = (low, max(high, low + 1e-6))
+    kind, colour = ("synthetic", figures.SYNTHETIC) if synthetic else ("cohort", figures.REAL)
+    return figures.traces(curves, "motion", limits, colour, f"Motion over time of {len(curves)} {kind} clips.")

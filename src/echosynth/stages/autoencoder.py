@@ -1,0 +1,88 @@
+"""The autoencoder of a study: trained or fine-tuned on frames of the training split, measured on held-out clips."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from echosynth import processes
+from echosynth.cohort.echonet import Cohort
+from echosynth.cohort.video import read_frames, to_square
+from echosynth.files import atomic_file
+from echosynth.metrics.images import mae, psnr, ssim, texture_sd
+from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
+from echosynth.progress import progress
+from echosynth.stages.start import cohort_of, initial
+from echosynth.study import Stage, Study
+from echosynth.training.autoencoder import AutoencoderTraining, draw_frames, make_batch, make_loss, standardise
+from echosynth.training.fit import fit
+
+SIZE = 112  # pixels: every clip becomes a square of this side
+_MEASURED_CLIPS, _MEASURED_FRAMES = 200, 16
+_EXAMPLES, _EXAMPLE_FRAMES = 3, 32
+
+
+def run(study: Study) -> dict:
+    """Leaves config.json, model.safetensors, training.jsonl and examples.safetensors ("real" and "reconstructed", uint8 (k, T, H, W)) in the stage's folder."""
+    config, seed, folder = study.config.autoencoder, study.config.seed, study.folder("autoencoder")
+    cohort = cohort_of(study)
+    train = cohort.split("TRAIN")
+    torch.manual_seed(seed)
+    start = initial(study.config.init, "autoencoder", Autoencoder, config.network)
+    frozen = start is not None and config.encoder == "frozen"
+    model = AutoencoderTraining(start or Autoencoder(config.network), frozen)
+    videos = [(cohort.path(clip.name), int(clip.frames)) for clip in train[["name", "frames"]].itertuples(index=False)]
+    frames = draw_frames(videos, config.frames_in_memory, SIZE, seed)
+    batch = make_batch(frames, config.training.batch_size, config.training.steps, seed)
+    fit(model, make_loss(config.spectrum_weight, config.adversarial_weight, config.adversarial_start), batch, config.training, folder, seed, "autoencoder")
+    autoencoder = model.autoencoder
+
+    def finish() -> dict:
+        if not frozen:
+            standardise(autoencoder, frames)
+        autoencoder.save_pretrained(folder)
+        write_examples(autoencoder, cohort, folder)
+        return {"start": "nothing" if start is None else study.config.init, "encoder": "frozen" if frozen else "trained"} | measure(autoencoder, cohort)
+
+    return processes.on_first(finish)
+
+
+def measure(autoencoder: Autoencoder, cohort: Cohort) -> dict[str, float]:
+    """Reconstruction of held-out (TEST) clips, means over frames of pixels in [0, 1]: PSNR (dB), SSIM, MAE, and `texture`, the share of the texture's sd that is left."""
+    test = cohort.split("TEST")
+    chosen = test.iloc[_spread(len(test), _MEASURED_CLIPS)]
+    rows = []
+    with progress("reconstruction", len(chosen)) as advance:
+        for clip in chosen.itertuples():
+            real = to_square(read_frames(cohort.path(clip.name), _spread(clip.frames, _MEASURED_FRAMES)), SIZE)
+            again = decode_clip(autoencoder, encode_clip(autoencoder, real))
+            x, y = real / 255, again / 255
+            rows.append(np.stack([psnr(x, y), ssim(x, y), mae(x, y), texture_sd(x), texture_sd(y)], 1))
+            advance()
+    figures = np.concatenate(rows)
+    means = dict(zip(("psnr", "ssim", "mae"), figures[np.isfinite(figures).all(1), :3].mean(0).tolist(), strict=True))
+    return {key: round(value, 4) for key, value in means.items()} | {
+        "texture": round(float(figures[:, 4].mean() / figures[:, 3].mean()), 4),
+        "clips": len(chosen),
+        "frames": len(figures),
+    }
+
+
+def write_examples(autoencoder: Autoencoder, cohort: Cohort, folder: Path) -> None:
+    """Three held-out clips and their reconstructions, for the report."""
+    test = cohort.split("TEST")
+    chosen = test.iloc[_spread(len(test), _EXAMPLES)]
+    length = int(min(_EXAMPLE_FRAMES, chosen["frames"].min()))
+    real = np.stack([to_square(read_frames(cohort.path(name), range(length)), SIZE) for name in chosen["name"]])
+    again = np.stack([decode_clip(autoencoder, encode_clip(autoencoder, clip)) for clip in real])
+    with atomic_file(folder / "examples.safetensors") as path:
+        save_file({"real": real, "reconstructed": again}, path, metadata={"fps": str(float(chosen["fps"].median()))})
+
+
+def _spread(total: int, most: int) -> np.ndarray:
+    """At most `most` of range(total), evenly spaced."""
+    return np.unique(np.linspace(0, total - 1, min(most, total)).astype(int))
+
+
+STAGE = Stage("autoencoder", ("cohort",), ("autoencoder", "init"), run, every_process=True)

@@ -1,0 +1,30 @@
+"""Image model: a latent frame from noise. Leaves config.json, model.safetensors, training.jsonl."""
+
+import numpy as np
+
+from echosynth import processes
+from echosynth.cohort.latents import LatentStore
+from echosynth.networks.denoiser import Denoiser
+from echosynth.stages.start import begin
+from echosynth.study import Stage, Study
+from echosynth.training.generator import Windows, held_out_loss, train_generator
+
+
+def run(study: Study) -> dict:
+    """The stage `image`; its summary holds the loss on training and on held-out frames."""
+    config, folder = study.config, study.folder("image")
+    section, seed = config.image, config.seed
+    store = LatentStore.open(study.folder("latents"))
+    model = begin(study, "image", Denoiser, section.network)
+    # Frames as they are in the cohort: the image model is not told an EF, so a balanced draw would bias what it makes.
+    windows = Windows(store, np.flatnonzero((store.index["split"] == "TRAIN").to_numpy()), section.network, seed, balance=0.0)
+    train_generator(model, windows, section.training, folder, seed, "image model")
+
+    def finish() -> dict:
+        model.save_pretrained(folder)
+        return {"parameters": sum(p.numel() for p in model.parameters())} | held_out_loss(model, store, seed, section.training, "image model", samples=1024)
+
+    return processes.on_first(finish)
+
+
+STAGE = Stage("image", inputs=("latents",), sections=("image", "init"), run=run, every_process=True)

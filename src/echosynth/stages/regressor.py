@@ -1,0 +1,42 @@
+"""The EF regressor of a study, trained on the real training split.
+
+One regressor serves twice. Read on the held-out real patients it is TRTR: train on real, test on real. Read on synthetic clips it judges whether they have the EF asked for: the generator's
+training never saw it, so its word is independent.
+"""
+
+import numpy as np
+import pandas as pd
+
+from echosynth import processes
+from echosynth.files import atomic_file
+from echosynth.metrics.ejection import agreement
+from echosynth.stages.start import cohort_of
+from echosynth.study import Stage, Study
+from echosynth.training.regressor import read_clips, tidy, train_regressor
+
+STRANGERS = ("VAL", "TEST")  # splits that no regressor is trained on
+
+
+def run(study: Study) -> dict:
+    """Trains on TRAIN and reads VAL and TEST. Leaves predictions.parquet: split, patient (numbered within the file), ef, predicted, both in percent. The summary is of TEST."""
+    cohort, config = cohort_of(study), study.config.evaluation
+    train = cohort.split("TRAIN")
+    videos = [(cohort.path(name), ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
+    folder = study.folder("regressor")
+    regressor = train_regressor(videos, config.network, config.training, folder, study.config.seed, "EF regressor")
+
+    def finish() -> dict:
+        held_out = cohort.clips[cohort.clips["split"].isin(STRANGERS)]
+        reading = read_clips(regressor, [cohort.path(name) for name in held_out["name"]], "EF of held-out clips")
+        _, patient = np.unique(held_out["patient"].astype(str), return_inverse=True)
+        table = pd.DataFrame({"split": held_out["split"].to_numpy(), "patient": patient, "ef": held_out["ef"].to_numpy(), "predicted": reading.ef})
+        with atomic_file(folder / "predictions.parquet") as path:
+            table.to_parquet(path, index=False)
+        tidy(folder)
+        test = table[table["split"] == "TEST"]
+        return agreement(test["ef"], test["predicted"]).as_dict() | {"train_clips": len(videos)}
+
+    return processes.on_first(finish)
+
+
+STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation",), run=run, every_process=True)

@@ -1,0 +1,153 @@
+"""Re-identification and screening: trains the encoder, calibrates the screen on held-out patients, and measures both on patients that neither has seen.
+
+TRAIN patients teach the encoder and fill the gallery, VAL patients calibrate the screen, TEST patients measure the AUC and the false rejections, copies planted of TRAIN clips the recall.
+Leaves config.json, model.safetensors and training.jsonl, calibration.safetensors and calibration.json (privacy/screen.py), and scores.parquet and planted.parquet, which name nobody.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from echosynth import processes
+from echosynth.cohort.echonet import Cohort
+from echosynth.cohort.latents import LatentStore, frame_indices
+from echosynth.cohort.video import read_frames, to_square
+from echosynth.config import ScreenSection
+from echosynth.files import atomic_file
+from echosynth.networks.autoencoder import Autoencoder, encode_clip
+from echosynth.networks.reid import ReidEncoder
+from echosynth.privacy.pairs import pair_auc
+from echosynth.privacy.planted import KINDS, NEAR, copies
+from echosynth.privacy.screen import Rate, Screen, draws, rate
+from echosynth.progress import console, progress
+from echosynth.randomness import numpy_rng
+from echosynth.stages.start import begin, cohort_of
+from echosynth.study import Stage, Study
+from echosynth.training.reid import embed_frames, train_reid
+
+_AUC_CLIPS, _AUC_FRAMES = 500, 4  # the AUC looks at all pairs: clips at most, frames of each
+_TOGETHER = 32  # clips embedded in one go
+
+
+def run(study: Study) -> dict:
+    """The stage `reid`; its summary holds the AUC, the false-rejection rate and the recall on planted copies, with their intervals."""
+    folder, config = study.folder("reid"), study.config
+    store = LatentStore.open(study.folder("latents"))
+    encoder = begin(study, "reid", ReidEncoder, config.reid.network)
+    train_reid(encoder, store, config.reid.training, folder, config.seed)
+    return processes.on_first(lambda: _calibrate_and_measure(study, encoder, store, folder))
+
+
+def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStore, folder: Path) -> dict:
+    encoder.save_pretrained(folder)
+    options, seed = study.config.screen, study.config.seed
+    split = store.index["split"].to_numpy()
+    train, calibration, test = (np.flatnonzero(split == name) for name in ("TRAIN", "VAL", "TEST"))
+    patients = store.index["patient"].to_numpy()
+
+    gallery = _embed(encoder, store, train, [_spread(store, row, options.gallery_frames) for row in train], "gallery")
+    held_out = _embed(encoder, store, calibration, [_at_rate(store, row, options) for row in calibration], "held-out patients")
+    screen = Screen.fit(torch.cat(gallery), held_out, patients[calibration], options.alpha)
+    screen.save(folder)
+
+    strangers = _embed(encoder, store, test, [_at_rate(store, row, options) for row in test], "test patients")
+    some = test[:_AUC_CLIPS]
+    spread = _embed(encoder, store, some, [_spread(store, row, _AUC_FRAMES) for row in some], "pairs of test patients")
+    owner = np.repeat(some, [len(clip) for clip in spread])
+    auc = pair_auc(torch.cat(spread), patients[owner], owner)
+    rejections = {"image": screen.false_rejection(strangers, patients[test], 1), "video": screen.false_rejection(strangers, patients[test], options.frames)}
+    planted = _plant(screen, encoder, Autoencoder.from_pretrained(study.folder("autoencoder")), cohort_of(study), store, train, options, seed)
+    recall = {sample: _recall(planted[(planted["sample"] == sample) & planted["near"]]) for sample in ("image", "video")}
+    with atomic_file(folder / "planted.parquet") as path:
+        planted.to_parquet(path, index=False)
+    with atomic_file(folder / "scores.parquet") as path:
+        _score_table(screen, strangers, patients[test], planted, options).to_parquet(path, index=False)
+
+    summary = {"auc": auc.frames if math.isnan(auc.visits) else auc.visits, "auc_visits": auc.visits, "auc_frames": auc.frames}
+    # The headline is the worse of the two screenings that a synthetic clip goes through.
+    summary |= _told("false_rejection", max(rejections.values())) | _told("planted_recall", min(recall.values()))
+    for sample, frames in (("image", 1), ("video", options.frames)):
+        summary |= _told(f"false_rejection_{sample}", rejections[sample]) | _told(f"planted_recall_{sample}", recall[sample]) | {f"threshold_{sample}": screen.threshold(frames)}
+    groups = planted.groupby(["sample", "kind", "strength", "near"], sort=False)
+    summary["planted"] = [
+        dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "copies"), _recall(group), strict=True)) for key, group in groups
+    ]
+    summary |= {"gallery_frames": len(screen.gallery), "n_calibration": screen.n_patients, "n_test": rejections["image"].count, "level": screen.level}
+    if not screen.enough:
+        summary["warning"] = (
+            f"the validation split has {screen.n_patients} patients: too few to reject at alpha = {options.alpha:g} (it takes {math.ceil(1 / options.alpha) - 1}); "
+            f"the screen rejects what scores above all of them, a false-rejection rate of up to {screen.level:.1%}"
+        )
+        console.print(f"[bold red]Screening:[/] {summary['warning']}")
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in summary.items()}
+
+
+def _told(name: str, measured: Rate) -> dict:
+    return {name: measured.share, f"{name}_low": measured.low, f"{name}_high": measured.high}
+
+
+def _recall(planted: pd.DataFrame) -> Rate:
+    return rate(int(planted["flagged"].sum()), len(planted))
+
+
+def _spread(store: LatentStore, row: int, count: int) -> np.ndarray:
+    """`count` frames evenly over a clip, or all of a shorter one."""
+    frames = int(store.index["frames"].iloc[row])
+    return ((np.arange(min(count, frames)) + 0.5) * frames / min(count, frames)).astype(int)
+
+
+def _at_rate(store: LatentStore, row: int, options: ScreenSection) -> np.ndarray:
+    """The frames of a clip at the rate of the synthetic videos, at most `calibration_frames` of them."""
+    clip = store.index.iloc[row]
+    frames, valid = frame_indices(0.0, options.calibration_frames, clip["fps"], options.fps, clip["frames"])
+    return frames[valid]
+
+
+def _embed(encoder: ReidEncoder, store: LatentStore, rows: np.ndarray, frames: list[np.ndarray], title: str) -> list[Tensor]:
+    """Embeddings (T, D) of some frames of each clip."""
+    embeddings = []
+    with progress(f"embedding: {title}", len(rows)) as advance:
+        for first in range(0, len(rows), _TOGETHER):
+            windows = [store.window(int(row), some) for row, some in zip(rows[first : first + _TOGETHER], frames[first : first + _TOGETHER], strict=True)]
+            embeddings += embed_frames(encoder, torch.cat(windows)).split([len(window) for window in windows])
+            advance(len(windows))
+    return embeddings
+
+
+def _plant(
+    screen: Screen, encoder: ReidEncoder, autoencoder: Autoencoder, cohort: Cohort, store: LatentStore, train: np.ndarray, options: ScreenSection, seed: int
+) -> pd.DataFrame:
+    """Screens copies of TRAIN clips: single frames of some, in all kinds and strengths, and windows of some, near-copies only. One row a copy: sample, kind, strength, near, score, p, flagged."""
+    chosen = numpy_rng(seed, "planted").permutation(train)
+    plan = [("image", row, 1, KINDS) for row in chosen[: options.planted_images]] + [("video", row, options.frames, NEAR) for row in chosen[: options.planted_videos]]
+    rows = []
+    with progress("planted copies", len(plan)) as advance:
+        for sample, row, count, kinds in plan:
+            clip, rng = store.index.iloc[row], numpy_rng(seed, "planted", int(row), count)
+            room = max((clip["frames"] - 1) / clip["fps"] - (count - 1) / options.fps, 0.0)
+            frames, valid = frame_indices(rng.uniform(0, room), count, clip["fps"], options.fps, clip["frames"])
+            pixels = to_square(read_frames(cohort.path(clip["name"]), frames[valid]), 8 * encoder.config.size)
+            for kind, copy in copies(pixels, rng, autoencoder, kinds):
+                verdict = screen.verdict(embed_frames(encoder, encode_clip(autoencoder, copy)), sample)
+                rows.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept))
+            advance()
+    return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged"])
+
+
+def _score_table(screen: Screen, strangers: list[Tensor], patients: np.ndarray, planted: pd.DataFrame, options: ScreenSection) -> pd.DataFrame:
+    """kind, sample, score, p: of held-out patients (those that calibrate have no p of their own) and planted copies. Sorted, so that not even the order names anyone."""
+    _, numbers = np.unique(patients.astype(str), return_inverse=True)
+    scores, tables = [screen.frame_scores(clip).numpy() for clip in strangers], []
+    for sample, frames in (("image", 1), ("video", options.frames)):
+        tested, _ = draws(scores, numbers, frames)
+        tables.append(pd.DataFrame({"kind": "held-out calibration", "sample": sample, "score": screen.calibration_scores(frames), "p": np.nan}))
+        tables.append(pd.DataFrame({"kind": "held-out test", "sample": sample, "score": tested, "p": screen.p_value(tested, frames)}))
+    copied = planted.loc[planted["near"], ["sample", "score", "p"]].assign(kind="planted copy")
+    return pd.concat([*tables, copied[["kind", "sample", "score", "p"]]]).sort_values(["kind", "sample", "score"], ignore_index=True)
+
+
+STAGE = Stage("reid", inputs=("autoencoder", "latents"), sections=("reid", "screen", "init"), run=run, every_process=True)

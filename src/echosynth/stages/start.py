@@ -1,0 +1,60 @@
+"""Where a stage starts from: the study's cohort, and the weights that `init` names."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from echosynth import processes
+from echosynth.cohort import echonet
+from echosynth.cohort.echonet import Cohort
+from echosynth.errors import InputError
+from echosynth.networks.base import Network, NetworkConfig
+from echosynth.progress import console
+from echosynth.study import Study
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
+
+def save_cohort(study: Study, cohort: Cohort) -> None:
+    """Keeps the table of a cohort that was read, so that no stage inspects it again."""
+    echonet.save_cohort(cohort, study.folder("cohort"))
+
+
+def cohort_of(study: Study) -> Cohort:
+    """The cohort that the study was started on."""
+    return echonet.load_cohort(study.folder("cohort"))
+
+
+def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork | None:
+    """The network that the training of `name` (autoencoder, image, reid, video) starts from; None is a start from nothing.
+
+    `init` is "none"; "simulated", the shipped weights, where they are of this `config`; or a folder with one folder a model.
+    Raises InputError when such a folder holds no such network, or one with another configuration.
+    """
+    if init == "none":
+        return None
+    if init != "simulated":
+        folder = Path(init) / name
+        network = kind.from_pretrained(folder)
+        if network.config != config:
+            raise InputError(f"{folder}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
+        return network
+    folder = Path(str(files("echosynth"))) / "weights" / name
+    if (folder / "config.json").exists():
+        network = kind.from_pretrained(folder)
+        if network.config == config:
+            return network
+        reason = "the shipped weights are of another network"
+    else:
+        reason = "no weights are shipped with this installation"
+    if processes.state().is_main_process:
+        console.print(f"{name}: {reason}; training starts from nothing")
+    return None
+
+
+def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork:
+    """What `initial` gives, or a network drawn by the study's seed where that is nothing."""
+    torch.manual_seed(study.config.seed)
+    return initial(study.config.init, name, kind, config) or kind(config)

@@ -1,0 +1,251 @@
+"""Synthesis: images from noise, screened, animated at the EF asked for, screened again over all their frames, and written as an EchoNet-Dynamic cohort.
+
+Place j of the cohort is filled by its own attempts alone: its EF, its noise and its name depend on (seed, j, attempt) and on nothing else. So a restart, another order
+or another batch size gives the same bytes. The last bits of a matrix product depend on its shape, so networks always see one shape: one sample on a CPU, `GPU_GROUP` on
+a GPU, with place j in row j % GPU_GROUP; `batch_size` says how many places are worked on together, and so what a kill loses.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist
+from echosynth.cohort.video import write_clip
+from echosynth.config import SynthesisSection
+from echosynth.errors import InputError
+from echosynth.files import atomic_file, read_json, write_json
+from echosynth.generative.long_video import sample_video
+from echosynth.generative.samplers import euler
+from echosynth.networks.autoencoder import Autoencoder, decode_clip
+from echosynth.networks.denoiser import Condition, Denoiser
+from echosynth.networks.precision import precision_context
+from echosynth.networks.reid import ReidEncoder
+from echosynth.privacy.screen import Screen, Verdict
+from echosynth.progress import progress
+from echosynth.randomness import normal, numpy_rng
+from echosynth.stages.start import cohort_of
+from echosynth.study import Stage, Study, peak_memory_mb
+
+GPU_GROUP = 8
+EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that synthesis draws with, on one device."""
+
+    autoencoder: Autoencoder
+    image: Denoiser
+    video: Denoiser
+    reid: ReidEncoder
+    screen: Screen
+    device: torch.device
+
+    @classmethod
+    def open(cls, study: Study, device: torch.device) -> "Models":
+        networks = {
+            name: kind.from_pretrained(study.folder(name)).to(device)
+            for name, kind in (("autoencoder", Autoencoder), ("image", Denoiser), ("video", Denoiser), ("reid", ReidEncoder))
+        }
+        return cls(**networks, screen=Screen.load(study.folder("reid")), device=device)
+
+    def draw_images(self, noise: torch.Tensor, steps: int) -> torch.Tensor:
+        """Noise (B, C, h, w) -> latent frames (B, C, h, w)."""
+        labels = noise.new_zeros(len(noise), self.image.config.labels)
+        return euler(self.image, noise[:, None], Condition(labels=labels), steps)[:, 0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What place j of the cohort is to hold."""
+
+    names: list[str]
+    ef: np.ndarray  # percent, two decimals
+    split: np.ndarray
+
+
+def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
+    """Names, EFs and splits of `count` places, each by its own number alone."""
+    names = [f"0X{int(numpy_rng(seed, 'name', j).integers(2**64, dtype=np.uint64)):016X}" for j in range(count)]
+    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy())
+    efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
+    return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
+
+
+def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
+    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "uniform" = U(10, 90); else the value itself."""
+    if ef == "cohort":
+        return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
+    if ef == "uniform":
+        return lambda rng: rng.uniform(10, 90)
+    return lambda rng: float(ef)
+
+
+def split_labels(source: dict[str, int], count: int, seed: int) -> np.ndarray:
+    """(count,) TRAIN, VAL or TEST in the proportions of `source` (clips a split; largest remainders, and one at least where there is room), shuffled by `seed`."""
+    weights = np.array([source.get(split, 0) for split in SPLITS], float)
+    exact = weights / weights.sum() * count
+    sizes = np.floor(exact).astype(int)
+    for i in np.argsort(sizes - exact, kind="stable")[: count - sizes.sum()]:
+        sizes[i] += 1
+    for i in np.flatnonzero((sizes == 0) & (weights > 0)):
+        if sizes.max() > 1:
+            sizes[sizes.argmax()] -= 1
+            sizes[i] += 1
+    return numpy_rng(seed, "split").permutation(np.repeat(SPLITS, sizes))
+
+
+def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, screening: Path | None = None) -> dict:
+    """Fills the folder `out` with a synthetic cohort and returns the summary: counts, seconds, rejections, peak memory.
+
+    Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
+    (slot, attempt, kind, score, p, kept) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
+    cannot be filled within `screen.max_attempts` attempts.
+    """
+    cohort, config = cohort_of(study), study.config
+    count = options.videos or len(cohort.clips)
+    plan = make_plan(cohort, count, options.ef, seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = Models.open(study, device)
+    journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
+    with progress("synthesis", count, len(journal.done)) as advance, precision_context(device, config.video.training.precision), torch.inference_mode():
+        todo = [slot for slot in range(count) if slot not in journal.done]
+        for first in range(0, len(todo), options.batch_size):
+            _fill(models, todo[first : first + options.batch_size], plan, options, seed, config.video.fps, config.screen.max_attempts, journal, advance)
+
+    rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
+    with atomic_file(screening or out / "screening.parquet") as partial:
+        rows.to_parquet(partial, index=False)
+    size = 8 * models.image.config.size
+    clips = pd.DataFrame(
+        {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
+    )
+    write_filelist(out, clips)
+    journal.path.unlink()
+    seconds = sum(entry["seconds"] for entry in journal.done.values())
+    rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
+    return {
+        "videos": count,
+        "frames": options.frames,
+        "seconds": round(seconds, 3),
+        "seconds_per_clip": round(seconds / count, 4),
+        "attempts": int((rows["kind"] == "image").sum()),
+        "rejected_images": rejected["image"],
+        "rejected_videos": rejected["video"],
+        "memory_mb": peak_memory_mb(),
+    }
+
+
+def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, seed: int, fps: float, max_attempts: int, journal: "_Journal", advance: Callable) -> None:
+    """Draws, screens and writes the clips of some places; each is tried again until both screenings let it pass."""
+    image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
+    frame = (image.channels, image.size, image.size)
+    start, rows = time.monotonic(), {slot: [] for slot in slots}
+
+    def screened(slot: int, attempt: int, kind: str, latents: torch.Tensor) -> bool:
+        verdict: Verdict = models.screen.verdict(models.reid.embed(latents), kind)
+        rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "score": float(verdict.score), "p": float(verdict.p), "kept": bool(verdict.kept)})
+        return bool(verdict.kept)
+
+    def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> torch.Tensor:
+        """Places and their latent frames (B, C, h, w) -> latent videos (B, T, C, h, w); places that are -1 only fill the shape."""
+        ef = torch.tensor([[plan.ef[max(slot, 0)] / 100] for slot in members], dtype=torch.float32, device=models.device)
+        window = (models.video.config.frames, *frame)
+
+        def noise(k: int) -> torch.Tensor:
+            return torch.stack([normal(seed, "video", slot, attempt, k, shape=window) for slot in members]).to(models.device)
+
+        return sample_video(models.video, noise, anchors, ef, options.frames, options.steps, guidance=options.guidance)
+
+    pending, attempt = list(slots), 0
+    while pending:
+        if attempt == max_attempts:
+            raise InputError(
+                f"synthesis: place {pending[0]}: all {max_attempts} candidates were too like a training patient; the generators copy: train them for fewer steps "
+                "or on more patients, or lower screen.alpha (fewer rejections, weaker screening)"
+            )
+        images = {}
+        for members, row in _groups(pending, group):
+            noise = torch.stack([normal(seed, "image", slot, attempt, shape=frame) for slot in members]).to(models.device)
+            drawn = models.draw_images(noise, options.image_steps)
+            images |= {slot: drawn[i] for slot, i in row.items() if screened(slot, attempt, "image", drawn[i : i + 1])}
+        kept = set()
+        for members, row in _groups(list(images), group):
+            anchors = torch.stack([images.get(slot, next(iter(images.values()))) for slot in members])
+            videos = animate(members, anchors, attempt)
+            for slot, i in row.items():
+                if screened(slot, attempt, "video", videos[i]):
+                    write_clip(journal.clip(slot), decode_clip(models.autoencoder, videos[i]), fps)
+                    kept.add(slot)
+        pending = [slot for slot in pending if slot not in kept]
+        attempt += 1
+    seconds = (time.monotonic() - start) / len(slots)
+    for slot in slots:
+        journal.finish(slot, {"slot": slot, "seconds": seconds, "rows": rows[slot]})
+        advance()
+
+
+def _groups(slots: list[int], size: int) -> list[tuple[list[int], dict[int, int]]]:
+    """Calls of one shape: for each, `size` members (slot j in row j % size, -1 in the rows that only fill the shape) and the row of each slot."""
+    calls = []
+    for number in sorted({slot // size for slot in slots}):
+        row = {slot: slot % size for slot in slots if slot // size == number}
+        at = {i: slot for slot, i in row.items()}
+        calls.append(([at.get(i, -1) for i in range(size)], row))
+    return calls
+
+
+class _Journal:
+    """Which places are filled, one JSON line each, so that an interrupted synthesis goes on. A line counts when its clip is there too."""
+
+    def __init__(self, path: Path, clip: Callable[[int], Path]):
+        self.path, self.clip, self.done = path, clip, {}
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break  # cut off in the middle of a line
+            if clip(entry["slot"]).exists():
+                self.done[entry["slot"]] = entry
+        with atomic_file(path) as partial:
+            partial.write_text("".join(json.dumps(entry) + "\n" for entry in self.done.values()))
+
+    def finish(self, slot: int, entry: dict) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.done[slot] = entry
+
+
+def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> dict:
+    """A synthetic cohort in a folder of its own, outside the study: the verb `synthesize`. Goes on where an interrupted call with the same options stopped.
+
+    The table of the screening is private (scores leak what they compare with), so it lies beside the folder as `<OUT>.screening.parquet`.
+    Raises InputError when `out` holds something else.
+    """
+    key = Study(study.root, study.config.model_copy(update={"synthesis": options.model_copy(update={"batch_size": 0}), "seed": seed})).key(STAGE)
+    begun = out / "begun.json"
+    if not (begun.exists() and read_json(begun)["key"] == key):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"--out {out}: exists and is not empty; give a new folder")
+        write_json(begun, {"key": key})
+    summary = synthesize(study, out, options, seed, out.with_name(out.name + ".screening.parquet"))
+    begun.unlink()
+    return summary
+
+
+STAGE = Stage(
+    "synthetic",
+    inputs=("autoencoder", "latents", "image", "reid", "video"),
+    sections=("synthesis", "screen"),
+    run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
+)

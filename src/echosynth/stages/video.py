@@ -1,0 +1,30 @@
+"""Video model: an anchor frame and an EF -> a latent video. Leaves config.json, model.safetensors, training.jsonl."""
+
+import numpy as np
+
+from echosynth import processes
+from echosynth.cohort.latents import LatentStore
+from echosynth.networks.denoiser import Denoiser
+from echosynth.stages.start import begin
+from echosynth.study import Stage, Study
+from echosynth.training.generator import Windows, held_out_loss, train_generator
+
+
+def run(study: Study) -> dict:
+    """The stage `video`; its summary holds the loss on training and on held-out clips."""
+    config, folder = study.config, study.folder("video")
+    section, seed = config.video, config.seed
+    store = LatentStore.open(study.folder("latents"))
+    model = begin(study, "video", Denoiser, section.network)
+    train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
+    windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
+    train_generator(model, windows, section.training, folder, seed, "video model")
+
+    def finish() -> dict:
+        model.save_pretrained(folder)
+        return {"parameters": sum(p.numel() for p in model.parameters())} | held_out_loss(model, store, seed, section.training, "video model", fps=section.fps)
+
+    return processes.on_first(finish)
+
+
+STAGE = Stage("video", inputs=("latents",), sections=("video", "init"), run=run, every_process=True)

@@ -1,0 +1,144 @@
+"""Training an EF regressor: the same budget whether the clips are real or synthetic."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from echosynth import processes
+from echosynth.cohort.video import read_clip, to_square
+from echosynth.files import atomic_file, read_json, write_json
+from echosynth.networks.regressor import Regressor, RegressorConfig, clip_features, predict_ef, window_indices
+from echosynth.progress import progress
+from echosynth.randomness import numpy_rng
+from echosynth.training.fit import Training, fit
+
+_FRAMES, _CLIPS = "clips.u8", "clips.json"
+
+
+@dataclass(frozen=True)
+class SmallClips:
+    """Clips shrunk to S x S, end to end in one memory-mapped file, so that a cohort of any size trains without opening a video twice."""
+
+    frames: np.ndarray  # uint8 (sum of T, S, S)
+    firsts: np.ndarray  # first frame of each clip
+    lengths: np.ndarray
+    fps: np.ndarray
+
+    @staticmethod
+    def write(paths: Sequence[Path], size: int, folder: Path, title: str) -> None:
+        """Shrinks the videos into `folder`, unless an interrupted run left them there. Raises InputError when a video cannot be read."""
+        if (folder / _CLIPS).exists():
+            return
+        lengths, fps = [], []
+        with atomic_file(folder / _FRAMES) as partial, partial.open("wb") as file, progress(title, len(paths)) as advance:
+            for path in paths:
+                clip, rate = read_clip(path)
+                file.write(to_square(clip, size).tobytes())
+                lengths.append(len(clip))
+                fps.append(rate)
+                advance()
+        write_json(folder / _CLIPS, {"size": size, "lengths": lengths, "fps": fps})
+
+    @classmethod
+    def open(cls, folder: Path) -> "SmallClips":
+        """What `write` left in `folder`."""
+        about = read_json(folder / _CLIPS)
+        lengths = np.array(about["lengths"])
+        frames = np.memmap(folder / _FRAMES, np.uint8, "r", shape=(int(lengths.sum()), about["size"], about["size"]))
+        return cls(frames, np.cumsum(lengths) - lengths, lengths, np.array(about["fps"], np.float64))
+
+
+def tidy(folder: Path) -> None:
+    """Removes what only a training that is not done needs: shrunken clips and checkpoints."""
+    for name in (_CLIPS, _FRAMES):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def train_regressor(videos: Sequence[tuple[Path, float]], network: RegressorConfig, training: Training, folder: Path, seed: int, title: str) -> Regressor:
+    """A regressor trained on `videos`, (path, EF in percent), saved in `folder` (config.json, model.safetensors, training.jsonl).
+
+    Called with the same network, training and seed it spends the same budget from the same first weights, whatever the videos: this is what makes TRTR and TSTR comparable.
+    A second call returns the saved regressor; after an interruption it goes on from the last checkpoint. Raises InputError when a video cannot be read.
+    """
+    assert videos
+    if (folder / "config.json").exists():  # written last
+        return Regressor.from_pretrained(folder)
+    processes.on_first(lambda: SmallClips.write([path for path, _ in videos], network.size, folder, f"{title}: reading clips"))
+    clips = SmallClips.open(folder)
+    ef = np.array([value for _, value in videos], np.float32) / 100
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Regressor(network)
+    with torch.no_grad():  # starts from the mean EF
+        model.head[-1].bias.fill_(float(np.log(ef.mean().clip(0.05, 0.95)) - np.log1p(-ef.mean().clip(0.05, 0.95))))
+
+    def batch(samples: range) -> dict[str, Tensor]:
+        drawn = [_draw(clips, network, seed, sample) for sample in samples]
+        warps = torch.from_numpy(np.stack([warp for _, _, warp, _ in drawn]))
+        frames = torch.from_numpy(np.stack([frames for _, frames, _, _ in drawn])).float()
+        grid = F.affine_grid(warps, list(frames.shape), align_corners=False)
+        moved = F.grid_sample(frames, grid, padding_mode="zeros", align_corners=False)
+        gain, gamma = torch.from_numpy(np.array([light for _, _, _, light in drawn], np.float32)).T[..., None, None, None]
+        return {"clips": ((moved / 255).pow(gamma) * gain).clamp(max=1) * 2 - 1, "ef": torch.from_numpy(ef[[clip for clip, _, _, _ in drawn]])}
+
+    # So small a network is no faster in bfloat16, and EF is a small difference of large numbers.
+    fit(model, _loss, batch, training.model_copy(update={"precision": "fp32"}), folder, seed, title)
+    processes.on_first(lambda: model.save_pretrained(folder))
+    return model
+
+
+def _loss(model: Regressor, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """Squared error of EF in [0, 1], scaled so that 10 points make 1; Huber beyond."""
+    predicted = model(batch["clips"])
+    return {"loss": F.huber_loss(10 * predicted, 10 * batch["ef"]), "mae": (predicted - batch["ef"]).abs().mean() * 100}
+
+
+def _draw(clips: SmallClips, network: RegressorConfig, seed: int, sample: int) -> tuple[int, np.ndarray, np.ndarray, tuple[float, float]]:
+    """Sample number `sample`: the clip, a window of it (T, S, S), its 2x3 warp and its (gain, gamma). Each epoch shows every clip once, in an order of its own.
+
+    What is varied leaves EF alone: position, size, tilt, brightness, contrast, heart rate (the speed) and the direction of time.
+    """
+    count = len(clips.lengths)
+    epoch, place = divmod(sample, count)
+    clip = int(numpy_rng(seed, "regressor order", epoch).permutation(count)[place])
+    rng = numpy_rng(seed, "regressor sample", sample)
+    length, fps = int(clips.lengths[clip]), float(clips.fps[clip])
+    speed = float(np.exp(rng.uniform(-0.2, 0.2)))
+    room = max((length - 1) / fps - (network.frames - 1) / network.fps * speed, 0.0)
+    frames = window_indices(rng.uniform(0, room) if room else 0.0, network, fps, length, speed)
+    if rng.random() < 0.5:
+        frames = frames[::-1]
+    shift = rng.uniform(-8, 8, 2) / network.size  # +-4 pixels of S, in units of half the picture
+    angle, zoom = rng.uniform(-0.12, 0.12), np.exp(rng.uniform(-0.1, 0.1))
+    warp = np.array([[zoom * np.cos(angle), -zoom * np.sin(angle), shift[0]], [zoom * np.sin(angle), zoom * np.cos(angle), shift[1]]], np.float32)
+    light = (float(np.exp(rng.uniform(-0.25, 0.25))), float(np.exp(rng.uniform(-0.15, 0.15))))
+    return clip, clips.frames[clips.firsts[clip] + frames], warp, light
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a regressor says of n clips: `ef` (n,) in percent, `features` (n, D)."""
+
+    ef: np.ndarray
+    features: np.ndarray
+
+
+def read_clips(regressor: Regressor, paths: Sequence[Path], title: str) -> Reading:
+    """Reads EF and features of some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
+    regressor.to("cuda" if torch.cuda.is_available() else "cpu")
+    ef, features = [], []
+    with progress(title, len(paths)) as advance:
+        for path in paths:
+            clip, fps = read_clip(path)
+            ef.append(predict_ef(regressor, clip, fps))
+            features.append(clip_features(regressor, clip, fps))
+            advance()
+    return Reading(np.array(ef), np.array(features).reshape(len(ef), regressor.config.features))

@@ -1,0 +1,204 @@
+"""Videos: what goes in comes out, and what is no video says so."""
+
+import hashlib
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from echosynth.cohort import video
+from echosynth.cohort.video import clip_info, read_clip, read_frames, to_square, write_clip
+from echosynth.errors import InputError
+
+
+def speckled_cone(frames: int = 12, height: int = 112, width: int = 112) -> np.ndarray:
+    """Smooth speckle inside a sector, black outside, one block of full white."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    inside = (np.abs(x - width / 2) < 0.7 * y) & (np.hypot(x - width / 2, y) < 0.95 * height)
+    noise = rng.gamma(2, 40, (frames, height, width))
+    smooth = sum(np.roll(noise, shift, axis) for axis in (1, 2) for shift in (0, 1)) / 4
+    clip = np.where(inside, np.clip(smooth, 0, 255), 0).astype(np.uint8)
+    clip[:, height // 2 : height // 2 + 16, width // 2 : width // 2 + 16] = 255
+    return clip
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    clip, path = speckled_cone(), tmp_path / "0X1A.avi"
+    write_clip(path, clip, 50)
+    return path, clip
+
+
+def test_round_trip_keeps_the_range_and_the_black(written):
+    path, clip = written
+    back, fps = read_clip(path)
+    assert back.shape == clip.shape and back.dtype == np.uint8 and fps == 50
+    error = back.astype(float) - clip
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 38
+    # Blocks of 8x8 without anything in them come back exactly black, blocks of white within the quantiser's step.
+    empty = clip.reshape(-1, 14, 8, 14, 8).max((2, 4)) == 0
+    assert empty.mean() > 0.2 and (back.reshape(-1, 14, 8, 14, 8).max((2, 4))[empty] == 0).all()
+    assert back[clip == 0].mean() < 0.5
+    assert back[:, 58:70, 58:70].min() >= 250 and back.max() == 255
+
+
+def test_every_grey_survives(tmp_path):
+    """Flat frames of every grey: full range, no step of limited range (16-235) in between."""
+    greys = np.arange(256, dtype=np.uint8)
+    write_clip(tmp_path / "flat.avi", np.broadcast_to(greys[:, None, None], (256, 16, 16)).copy(), 25)
+    back, _ = read_clip(tmp_path / "flat.avi")
+    assert np.abs(back.astype(int) - greys[:, None, None]).max() <= 1
+    assert (back[0] == 0).all() and (back[255] >= 254).all()
+
+
+def test_same_clip_same_bytes_without_a_version_in_them(written, tmp_path):
+    path, clip = written
+    write_clip(tmp_path / "other name.avi", clip.copy(), 50.0)
+    first, second = path.read_bytes(), (tmp_path / "other name.avi").read_bytes()
+    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+    assert b"Lavc" not in first and b"Lavf" not in first
+
+
+@pytest.mark.parametrize("fps", [50, 32.0, 29.97, 30000 / 1001, 12.5, 100 / 3])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 33, 47)])
+def test_rate_and_odd_sizes(tmp_path, fps, shape):
+    clip = np.full(shape, 90, np.uint8)
+    write_clip(tmp_path / "a.avi", clip, fps)
+    back, rate = read_clip(tmp_path / "a.avi")
+    assert rate == pytest.approx(fps, rel=1e-12) and back.shape == shape
+    assert clip_info(tmp_path / "a.avi") == (rate, *shape)
+
+
+def test_read_frames_is_read_clip_indexed(written):
+    path, _ = written
+    whole, _ = read_clip(path)
+    asked = [11, 0, 0, 7, 3]
+    assert (read_frames(path, asked) == whole[asked]).all()
+    assert (read_frames(path, np.array([4])) == whole[[4]]).all()
+    with pytest.raises(InputError, match=r"0X1A\.avi: frame 12 was asked for"):
+        read_frames(path, [0, 12])
+
+
+@pytest.mark.parametrize("codec, container, pixels", [("libx264", "mp4", "yuv420p"), ("mpeg4", "avi", "yuv420p"), ("ffv1", "matroska", "gray"), ("rawvideo", "avi", "bgr24")])
+def test_other_codecs_and_limited_range(tmp_path, codec, container, pixels):
+    ramp = np.broadcast_to(np.arange(0, 256, 2, dtype=np.uint8), (9, 128, 128)).copy()
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width = stream.height = 128
+        stream.pix_fmt = pixels
+        for image in ramp:
+            frame = av.VideoFrame.from_ndarray(image, format="gray")
+            out.mux(stream.encode(frame.reformat(format=pixels, dst_color_range=1) if pixels == "yuv420p" else frame))
+        out.mux(stream.encode())
+    back, fps = read_clip(path)
+    assert fps == 25 and np.abs(back.astype(int) - ramp).mean() < 1
+    assert clip_info(path) == (25, 9, 128, 128)
+    assert (read_frames(path, [8, 2]) == back[[8, 2]]).all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello world\n" * 100,
+        b"RIFF\xff\xff\xff\xffAVI LIST",
+        b"\xff\xd8\xff\xe0 not much",
+        bytes(5000),
+        b"#EXTM3U\n#EXTINF:1,\n0X1A.avi\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile 0X1A.avi\n",
+    ],
+)
+def test_what_is_no_video_is_refused(written, content):
+    """Playlists too: they would make the reader open other files."""
+    bad = written[0].with_name("bad.avi")
+    bad.write_bytes(content)
+    for read in (read_clip, clip_info, lambda path: read_frames(path, [0])):
+        with pytest.raises(InputError, match=r"^bad\.avi: not a video that can be read .*; replace the file$"):
+            read(bad)
+
+
+def test_missing_empty_and_folder(tmp_path):
+    (tmp_path / "empty.avi").touch()
+    (tmp_path / "folder.avi").mkdir()
+    os.mkfifo(tmp_path / "pipe.avi")
+    for name, what in {"gone": "no such file", "empty": "an empty file", "folder": "not a regular file", "pipe": "not a regular file"}.items():
+        with pytest.raises(InputError, match=f"^{name}.avi: {what}; "):
+            read_clip(tmp_path / f"{name}.avi")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
+def test_a_cut_file_is_found(written, share):
+    path, _ = written
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(InputError, match=r"0X1A\.avi: (truncated|not a video)"):
+        clip_info(path)
+    with pytest.raises(InputError, match=r"0X1A\.avi: (truncated|not a video)"):
+        read_clip(path)
+
+
+def test_a_file_cut_between_frames_is_found_by_its_header_or_by_what_is_expected(written):
+    path, _ = written
+    whole = path.read_bytes()
+    starts = [at for at in range(len(whole)) if whole.startswith(b"00dc", at) and whole.startswith(b"\xff\xd8", at + 8)]
+    path.write_bytes(whole[: starts[7]])
+    with pytest.raises(InputError, match="truncated: 7 of 12 frames can be read"):
+        clip_info(path)
+    assert clip_info(path, expected=7).frames == 7
+    path.write_bytes(whole)
+    assert clip_info(path, expected=12).frames == 12
+    with pytest.raises(InputError, match="truncated: 12 of 13 frames can be read"):
+        clip_info(path, expected=13)
+
+
+def test_oversized_frames_are_refused(tmp_path):
+    write_clip(tmp_path / "wide.avi", np.zeros((1, 16, 4104), np.uint8), 10)
+    with pytest.raises(InputError, match=r"wide\.avi: frames of 4104x16 pixels"):
+        read_clip(tmp_path / "wide.avi")
+
+
+def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    @contextmanager
+    def full(path):
+        yield Path("/dev/full")
+
+    monkeypatch.setattr(video, "atomic_file", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_clip(tmp_path / "a.avi", np.zeros((2, 16, 16), np.uint8), 10)
+    assert not isinstance(raised.value, InputError)
+
+
+def test_nothing_is_left_of_a_clip_that_could_not_be_written(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_clip(tmp_path / "a.avi", np.zeros((2, 16, 16), np.uint8), 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_to_square_is_the_mean_over_each_pixels_area():
+    clip = np.random.default_rng(1).integers(0, 256, (3, 448, 448), dtype=np.uint8)
+    expected = clip.reshape(3, 112, 4, 112, 4).mean((2, 4))
+    assert np.abs(to_square(clip) - expected).max() <= 0.51
+    # 3 pixels to 2: the middle one is shared half and half.
+    line = np.array([0, 90, 240], np.uint8)
+    assert (to_square(np.tile(line, (1, 3, 1)), 2)[0] == [[30, 190], [30, 190]]).all()
+
+
+def test_to_square_pads_the_shorter_side_with_black_and_keeps_flat_grey():
+    square = to_square(np.full((2, 60, 80), 200, np.uint8), 40)
+    assert (square[:, 5:35] == 200).all() and (square[:, :5] == 0).all() and (square[:, 35:] == 0).all()
+    tall = to_square(np.full((1, 10, 5), 77, np.uint8), 40)
+    assert (tall[:, :, 10:30] == 77).all() and tall[:, :, :10].max() == 0
+    clip = np.zeros((1, 112, 112), np.uint8)
+    assert to_square(clip) is clip
+
+
+def test_to_square_enlarges_linearly():
+    ramp = np.tile(np.array([0, 100], np.uint8), (1, 2, 1))
+    assert (to_square(ramp, 4)[0] == [0, 25, 75, 100]).all()

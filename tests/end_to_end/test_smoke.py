@@ -1,0 +1,222 @@
+"""The whole way, small but nowhere faked: from a cohort on disk to a report, through the command line, killed on the way and gone on with."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echosynth.cohort.check import inspect
+from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.phantom import simulate_cohort
+from echosynth.cohort.video import read_clip, write_clip
+from toy_hearts import beating_ellipse
+
+SOURCE = Path(__file__).parents[2] / "src"
+METRICS = [
+    "autoencoder.psnr",
+    "adherence.r2",
+    "adherence.mae",
+    "trtr.r2",
+    "trtr.mae",
+    "tstr.r2",
+    "tstr.mae",
+    "reid.auc",
+    "screen.false_rejection",
+    "screen.planted_recall",
+    "video.frechet",
+    "video.frechet_floor",
+    "seconds.total",
+    "seconds.per_synthetic_clip",
+    "memory.peak_mb",
+]
+STAGES = ["autoencoder", "latents", "image", "reid", "video", "regressor", "synthetic", "evaluation", "report"]
+SLOW_VIDEO = ["--set", "video.training.steps=40", "--set", "video.training.checkpoint_every=4", "--set", "video.training.log_every=1"]
+
+
+def echosynth(*arguments, wait=True):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "COLUMNS": "200"}
+    process = subprocess.Popen([sys.executable, "-m", "echosynth", *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if not wait:
+        return process
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def stage_files(study):
+    return {name: (study / name / "stage.json").read_bytes() for name in STAGES}
+
+
+def digests(folder):
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke") / "phantom"
+    simulate_cohort(folder, patients=15, clips_per_patient=2, seed=3, site="alder", workers=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(cohort):
+    """A run that was killed without warning in the middle of the video model's training; what it had left by then."""
+    study = cohort.parent / "study"
+    process = echosynth("run", study, "--cohort", cohort, "--preset", "smoke", *SLOW_VIDEO, wait=False)
+    checkpoint = study / "video" / "checkpoint" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == -signal.SIGKILL, err
+    assert checkpoint.exists()
+    return study, {name: (study / name / "stage.json").exists() for name in STAGES}, (study / "video" / "training.jsonl").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def finished(killed):
+    """The same study, gone on with by its name alone."""
+    study, _, _ = killed
+    before = {name: (study / name / "stage.json").read_bytes() for name, done in killed[1].items() if done}
+    return study, before, *echosynth("run", study)
+
+
+def test_a_kill_leaves_finished_stages_and_nothing_half_written(killed):
+    _, done, _ = killed
+    assert [name for name in STAGES if done[name]] == ["autoencoder", "latents", "image", "reid"]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(killed, finished):
+    study, before, _, err = finished
+    for name, content in before.items():
+        assert (study / name / "stage.json").read_bytes() == content and f"{name}: done before" in err
+    log = [json.loads(line) for line in (study / "video" / "training.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == list(range(1, 41))
+    assert (study / "video" / "training.jsonl").read_text().splitlines()[:4] == killed[2][:4]
+
+
+def test_every_artefact_is_there(finished):
+    study, _, out, _ = finished
+    for name in ("autoencoder", "image", "reid", "video", "regressor"):
+        for file in ("config.json", "model.safetensors", "training.jsonl"):
+            assert (study / name / file).stat().st_size > 0
+    for file in ("study.yaml", "cohort.json", "latents/index.parquet", "reid/calibration.safetensors", "regressor/predictions.parquet", "synthetic/FileList.csv"):
+        assert (study / file).stat().st_size > 0
+    for name in STAGES:
+        about = json.loads((study / name / "stage.json").read_text())
+        assert about["seconds"] > 0 and about["memory_mb"] > 0 and about["versions"]["torch"] and not (study / name / "begun.json").exists()
+    assert "http://" not in (page := (study / "report" / "index.html").read_text()) and "https://" not in page
+    assert str(study / "report" / "index.html") in out
+    assert not list(study.rglob("*.partial")) and not [path for path in study.rglob("*") if path.suffix in (".pt", ".pth", ".pkl", ".npy", ".bin")]
+
+
+def test_the_metrics_are_there_and_are_numbers(finished):
+    metrics = json.loads((finished[0] / "report" / "metrics.json").read_text())
+    for key in METRICS:
+        assert isinstance(metrics[key], int | float) and np.isfinite(metrics[key]), key
+    assert metrics["autoencoder.psnr"] > 10 and 0 <= metrics["reid.auc"] <= 1 and 0 <= metrics["screen.planted_recall"] <= 1 and metrics["memory.peak_mb"] > 100
+
+
+def test_no_patient_or_path_gets_into_the_report(finished, cohort):
+    released = (finished[0] / "report" / "index.html").read_text() + (finished[0] / "report" / "metrics.json").read_text()
+    assert str(cohort) not in released
+    for name in read_cohort(cohort).clips["name"]:
+        assert name not in released
+
+
+def test_a_second_run_does_nothing(finished, cohort):
+    study = finished[0]
+    before = stage_files(study)
+    _, err = echosynth("run", study, "--cohort", cohort, "--preset", "smoke", *SLOW_VIDEO)
+    assert stage_files(study) == before and err.count("done before, nothing to do") == len(STAGES)
+
+
+def test_the_synthetic_cohort_is_a_cohort(finished, cohort):
+    synthetic = finished[0] / "synthetic"
+    report = inspect(synthetic)
+    assert not report.problems and not report.warnings and len(report.clips) == 12
+    out, _ = echosynth("check", synthetic)
+    assert "12 clips" in out and "no problem" in out
+    source = read_cohort(cohort).clips
+    assert abs((report.clips["split"] == "TRAIN").mean() - (source["split"] == "TRAIN").mean()) < 1 / 12
+    assert not set(report.clips["ef"]) & set(source["ef"].round(2)) or len(set(report.clips["ef"])) > 6
+    for row in report.clips.itertuples():
+        clip, fps = read_clip(synthetic / "Videos" / f"{row.name}.avi")
+        assert clip.shape == (32, 112, 112) and fps == 32 and (row.frames, row.height, row.width, row.fps) == (32, 112, 112, 32) and np.isnan(row.esv) and np.isnan(row.edv)
+    rows = pd.read_parquet(synthetic / "screening.parquet")
+    assert list(rows.columns) == ["slot", "attempt", "kind", "score", "p", "kept"]
+    assert (rows[rows.kept].groupby("slot")["kind"].agg(set) == {"image", "video"}).all()
+
+
+@pytest.fixture(scope="module")
+def releases(finished):
+    """The same synthesis with two batch sizes, the second killed in the middle and gone on with; longer than the model's window."""
+    study, folders = finished[0], []
+    options = ["--videos", 6, "--frames", 80, "--steps", 2, "--ef", "uniform", "--seed", 5]
+    for batch_size in (1, 4):
+        out = study.parent / f"release{batch_size}"
+        if batch_size == 4:
+            process = echosynth("synthesize", study, *options, "--batch-size", batch_size, "--out", out, wait=False)
+            while not list(out.glob("Videos/0X*.avi")) and process.poll() is None:
+                time.sleep(0.02)
+            process.kill()
+            process.communicate()
+        echosynth("synthesize", study, *options, "--batch-size", batch_size, "--out", out)
+        folders.append(out)
+    return folders
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_batch_size(releases):
+    first, second = map(digests, releases)
+    assert first == second
+    assert sorted(first) == sorted(["FileList.csv", *(name for name in first if name.startswith("Videos/"))]) and len(first) == 7
+    report = inspect(releases[0])
+    assert not report.problems and set(report.clips["frames"]) == {80} and report.clips["ef"].between(10, 90).all()
+
+
+def test_another_seed_gives_other_bytes_and_a_fixed_ef_is_kept(finished, releases):
+    out = finished[0].parent / "fixed"
+    echosynth("synthesize", finished[0], "--videos", 3, "--frames", 20, "--steps", 2, "--ef", "35", "--seed", 6, "--out", out)
+    clips = inspect(out).clips
+    assert set(clips["ef"]) == {35.0} and set(clips["frames"]) == {20} and set(clips["split"]) == {"TRAIN", "VAL", "TEST"}
+    assert not set(digests(out)) & (set(digests(releases[0])) - {"FileList.csv"})
+
+
+def test_a_folder_in_use_is_not_written_to(finished, releases):
+    before = digests(releases[0])
+    process = echosynth("synthesize", finished[0], "--videos", 2, "--out", releases[0], wait=False)
+    _, err = process.communicate()
+    assert process.returncode == 2 and err.startswith("echosynth: error: --out") and err.count("\n") == 1
+    assert digests(releases[0]) == before
+
+
+def write_pediatric(folder, rng, clips=20):
+    """A cohort of another make: ellipses, 96 x 128 pixels, 24 and 30 fps, FileList.csv as EchoNet-Pediatric has it."""
+    with_header = [("FileName", "EF", "Sex", "Age", "Weight", "Height", "Split")]
+    for i in range(clips):
+        ef, fps = rng.uniform(30, 70), (24.0, 30.0)[i % 2]
+        clip = beating_ellipse(ef, rng, frames=int(rng.integers(40, 70)), fps=fps, size=128)[:, 16:112]
+        write_clip(folder / "Videos" / f"CR{i:04d}.avi", clip, fps)
+        with_header.append((f"CR{i:04d}.avi", f"{ef:.3f}", "MF"[i % 2], i % 18, 30.5, 120, i % 10))
+    with (folder / "FileList.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(with_header)
+
+
+def test_a_cohort_of_another_make_goes_through_unchanged(tmp_path):
+    write_pediatric(tmp_path / "pediatric", np.random.default_rng(0))
+    before = digests(tmp_path / "pediatric")
+    echosynth("run", tmp_path / "study", "--cohort", tmp_path / "pediatric", "--preset", "smoke", "--init", "none")
+    assert digests(tmp_path / "pediatric") == before
+    metrics = json.loads((tmp_path / "study" / "report" / "metrics.json").read_text())
+    assert all(np.isfinite(metrics[key]) for key in METRICS)
+    assert not inspect(tmp_path / "study" / "synthetic").problems

@@ -1,0 +1,116 @@
+"""Rectified flow and its samplers against a Gaussian, for which the velocity has a closed form."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from echosynth.generative.flow import draw_times, flow_loss, interpolate, shift_time
+from echosynth.generative.samplers import euler, heun, time_grid
+from echosynth.networks.denoiser import Condition
+
+MEAN, SD = 0.7, 0.4
+
+
+def gaussian_velocity(x, t, condition):
+    """E[noise - data | x_t = x] for data ~ N(MEAN, SD^2): regression of a Gaussian on a Gaussian."""
+    t = t.double().view(-1, 1, 1, 1, 1)
+    variance = (1 - t) ** 2 * SD**2 + t**2
+    return -MEAN + (t - (1 - t) * SD**2) / variance * (x - (1 - t) * MEAN)
+
+
+def untold(batch: int) -> Condition:
+    return Condition(torch.full((batch, 1), torch.nan))
+
+
+def error_of(sampler, steps: int, **options) -> float:
+    """The flow of a Gaussian maps noise z to MEAN + SD z."""
+    z = torch.randn(4, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return float((sampler(gaussian_velocity, z, untold(4), steps, **options) - (MEAN + SD * z)).abs().max())
+
+
+def test_euler_is_of_first_and_heun_of_second_order():
+    euler_errors = [error_of(euler, steps) for steps in (40, 80, 160)]
+    heun_errors = [error_of(heun, steps) for steps in (40, 80, 160)]
+    for coarse, fine in pairwise(euler_errors):
+        assert 1.8 < coarse / fine < 2.2
+    for coarse, fine in pairwise(heun_errors):
+        assert 3.5 < coarse / fine < 4.5
+    assert heun_errors[0] < euler_errors[-1] < 0.02
+    assert error_of(heun, 80, shift=2.0) < 1e-3
+
+
+def test_time_grid_runs_from_noise_to_data():
+    assert time_grid(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert time_grid(2, shift=3.0) == pytest.approx([1.0, 0.75, 0.0])
+    assert shift_time(torch.tensor(0.5), 1.0) == 0.5
+
+
+def test_steps_are_reported_and_counted():
+    for sampler, forwards in ((euler, 5), (heun, 10)):
+        calls, seen = [], []
+
+        def velocity(x, t, condition, calls=calls):
+            calls.append(float(t[0]))
+            return torch.zeros_like(x)
+
+        z = torch.ones(1, 1, 1, 1, 1)
+        out = sampler(velocity, z, untold(1), 5, on_step=lambda k, x, seen=seen: seen.append((k, x)))
+        assert len(calls) == forwards and calls[0] == 1.0
+        assert [k for k, _ in seen] == [0, 1, 2, 3, 4] and torch.equal(seen[-1][1], out)
+
+
+def test_guidance_goes_past_the_told_velocity_and_one_costs_nothing():
+    calls = []
+
+    def velocity(x, t, condition):
+        calls.append(condition.labels)
+        return torch.where(condition.labels.isnan(), 1.0, 3.0).view(-1, 1, 1, 1, 1).expand_as(x)
+
+    told = Condition(torch.tensor([[0.5]]))
+    z = torch.zeros(1, 1, 1, 1, 1)
+    assert euler(velocity, z, told, 1) == -3.0 and len(calls) == 1
+    assert euler(velocity, z, told, 1, guidance=2.0) == -(1 + 2 * (3 - 1))
+    assert euler(velocity, z, told, 1, guidance=0.0) == -1.0
+    assert told.labels.item() == 0.5
+
+
+def test_the_closed_form_velocity_has_the_least_loss():
+    data = MEAN + SD * torch.randn(4000, 1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    weight = torch.ones(4000, 1)
+
+    def loss(factor: float) -> float:
+        rng = torch.Generator().manual_seed(1)
+        return float(flow_loss(lambda x, t, c: factor * gaussian_velocity(x, t, c).float(), data, untold(4000), weight, rng))
+
+    assert loss(1.0) < min(loss(0.9), loss(1.1))
+
+
+def test_loss_is_the_weighted_mean_over_frames_and_padding_is_not_looked_at():
+    data = torch.randn(3, 4, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
+    seen = []
+
+    def velocity(x, t, condition):
+        seen.append(x)
+        return x.cumsum(1)  # every frame sees those before it
+
+    def loss(data):
+        return flow_loss(velocity, data, untold(3), weight, torch.Generator().manual_seed(2))
+
+    was = loss(data)
+    other = torch.where(weight[:, :, None, None, None] > 0, data, 100.0)
+    assert torch.equal(loss(other), was) and torch.equal(seen[0], seen[1])
+
+    rng = torch.Generator().manual_seed(2)
+    noise, t = torch.randn(data.shape, generator=rng), draw_times(3, rng)
+    x = torch.where(weight[:, :, None, None, None] > 0, interpolate(data, noise, t), noise)
+    by_frame = (x.cumsum(1) - (noise - data)).square().mean((2, 3, 4))
+    torch.testing.assert_close(was, (by_frame * weight).sum() / 7)
+
+
+def test_times_are_logit_normal():
+    t = draw_times(20_000, torch.Generator().manual_seed(0))
+    logit = torch.logit(t)
+    assert abs(logit.mean()) < 0.03 and abs(logit.std() - 1) < 0.03
+    assert draw_times(20_000, torch.Generator().manual_seed(0), shift=3.0).mean() > 0.6

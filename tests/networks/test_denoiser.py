@@ -1,0 +1,122 @@
+"""The denoiser's contract: shapes, what it may look at and what it may not."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig, _frames, _patches
+
+TINY = DenoiserConfig(channels=3, size=4, frames=8, tubelet=2, dim=16, depth=2, heads=2)
+
+
+def random_denoiser(config: DenoiserConfig = TINY) -> Denoiser:
+    """A denoiser whose zero-initialised layers are not zero, so that everything can matter."""
+    torch.manual_seed(0)
+    model = Denoiser(config).eval()
+    for layer in (model.modulation, model.output):
+        nn.init.normal_(layer.weight, std=0.3)
+    if model.embed_labels is not None:
+        nn.init.normal_(model.embed_labels.null)
+    return model
+
+
+def inputs(frames: int = 8, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, Condition]:
+    rng = torch.Generator().manual_seed(1)
+    x, anchor, known = (torch.randn(batch, *shape, 3, 4, 4, generator=rng) for shape in ((frames,), (), (frames,)))
+    return x, torch.rand(batch, generator=rng), Condition(torch.rand(batch, 1, generator=rng), anchor, known, torch.rand(batch, frames, generator=rng) < 0.5)
+
+
+@torch.no_grad()
+def test_shape_follows_the_input_and_the_start_is_zero():
+    x, t, condition = inputs()
+    assert random_denoiser()(x, t, condition).shape == x.shape
+    short = Condition(condition.labels, condition.anchor)
+    assert random_denoiser()(x[:, :4], t, short).shape == (2, 4, 3, 4, 4)
+    assert not Denoiser(TINY)(x, t, condition).any()
+    with pytest.raises(AssertionError):
+        random_denoiser()(x[:, :5], t, short)
+
+
+@torch.no_grad()
+def test_one_frame_without_labels_is_the_image_model():
+    model = random_denoiser(TINY.model_copy(update={"frames": 1, "tubelet": 1, "labels": 0}))
+    assert not any("time" in block.layers for block in model.blocks)
+    assert model(torch.randn(5, 1, 3, 4, 4), torch.rand(5), Condition(torch.zeros(5, 0))).shape == (5, 1, 3, 4, 4)
+
+
+def test_tokens_turn_back_into_the_frames_they_were_cut_from():
+    x = torch.randn(2, 8, 3, 4, 4)
+    tokens = _patches(x, 2, 2)
+    assert tokens.shape == (2, 4, 4, 24)
+    assert torch.equal(_frames(tokens, TINY), x)
+
+
+@torch.no_grad()
+def test_everything_told_matters_and_samples_do_not_mix():
+    model = random_denoiser()
+    x, t, condition = inputs()
+    was = model(x, t, condition)
+    for changed in (
+        Condition(condition.labels + 0.1, condition.anchor, condition.known, condition.mask),
+        Condition(condition.labels, condition.anchor + 0.1, condition.known, condition.mask),
+        Condition(condition.labels, condition.anchor, condition.known + 0.1, condition.mask),
+        Condition(condition.labels, condition.anchor, condition.known, ~condition.mask),
+        Condition(condition.labels, None, condition.known, condition.mask),
+    ):
+        assert (model(x, t, changed) - was).abs().amax((1, 2, 3, 4)).min() > 1e-3
+    assert (model(x, t + 0.1, condition) - was).abs().amax() > 1e-3
+    other = x.clone()
+    other[1] += 1
+    torch.testing.assert_close(model(other, t, condition)[0], was[0])
+
+
+@torch.no_grad()
+def test_known_frames_replace_the_noisy_ones_and_unknown_ones_are_not_looked_at():
+    model = random_denoiser()
+    x, t, condition = inputs()
+    told = condition.mask[:, :, None, None, None]
+    was = model(x, t, condition)
+    assert torch.equal(model(torch.where(told, 7.0, x), t, condition), was)
+    hidden = Condition(condition.labels, condition.anchor, torch.where(told, condition.known, torch.nan), condition.mask)
+    assert torch.equal(model(x, t, hidden), was)
+    nothing = Condition(condition.labels, condition.anchor, condition.known, torch.zeros_like(condition.mask))
+    assert torch.equal(model(x, t, nothing), model(x, t, Condition(condition.labels, condition.anchor)))
+
+
+@torch.no_grad()
+def test_a_label_that_is_not_told_is_the_learned_null():
+    model = random_denoiser()
+    x, t, condition = inputs()
+    untold = Condition(torch.full((2, 1), torch.nan), condition.anchor)
+    was = model(x, t, untold)
+    assert was.isfinite().all()
+    # The features of EF = 0.3 in the place of the learned ones make "not told" the same as EF = 0.3.
+    model.embed_labels.null.copy_(model.embed_labels.fourier(torch.tensor([0.3])))
+    torch.testing.assert_close(model(x, t, untold), model(x, t, Condition(torch.full((2, 1), 0.3), condition.anchor)))
+    assert not torch.allclose(model(x, t, untold), was, atol=1e-3)
+
+
+@torch.no_grad()
+def test_attention_along_time_stays_in_its_place_and_along_space_in_its_time():
+    for name, fixed in (("space", 1), ("time", 2)):
+        attention = random_denoiser().blocks[0].layers[name]
+        tokens = torch.randn(2, 4, 4, 16)
+        other = tokens.clone()
+        other[0, 1, 2] += 1
+        changed = (attention(other) - attention(tokens)).abs().amax(-1)[0] > 1e-6
+        assert changed.sum() == 4 and changed.select(fixed - 1, (1, 2)[fixed - 1]).all()
+
+
+def test_save_and_open_again(tmp_path):
+    model = random_denoiser()
+    model.save_pretrained(tmp_path)
+    x, t, condition = inputs()
+    with torch.no_grad():
+        assert torch.equal(Denoiser.from_pretrained(tmp_path)(x, t, condition), model(x, t, condition))
+
+
+def test_a_configuration_that_does_not_fit_is_refused():
+    for wrong in ({"size": 5}, {"frames": 7}, {"heads": 3}):
+        with pytest.raises(ValidationError):
+            DenoiserConfig(**{**TINY.model_dump(), **wrong})

@@ -1,0 +1,101 @@
+"""Figures as text: units, targets, intervals, tables."""
+
+import pytest
+from conftest import METRICS
+from rich.console import Console
+
+from echosynth.report.facts import beat_sentence, metric_row, one_sentence, results_table, run_facts, tables, without_paths
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, show
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("autoencoder.psnr", 25.348, "25.3 dB"),
+        ("screen.planted_recall", 0.9741, "97.4 %"),
+        ("seconds.total", 1234.4, "1,234 s"),
+        ("tstr.r2", -0.456, "−0.46"),
+        ("seconds.image", 3.21, "3.2 s"),
+    ],
+)
+def test_figures_as_text(key: str, value: float, text: str):
+    assert show(value, entry(key)) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "met"),
+    [("tstr.r2", 0.75, True), ("tstr.r2", 0.7499, False), ("screen.false_rejection", 0.07, True), ("screen.false_rejection", 0.071, False), ("trtr.r2", 1.0, None)],
+)
+def test_targets(key: str, value: float, met: bool | None):
+    assert metric_row({key: value}, key)["met"] is met
+
+
+def test_no_value_has_a_reason_and_no_verdict():
+    given = metric_row({"tstr.r2": None, "tstr.r2_reason": "the test split is empty"}, "tstr.r2")
+    assert (given["value"], given["met"], given["reason"]) == (None, None, "not computed: the test split is empty")
+    for metrics in ({"tstr.r2": None}, {}):
+        assert metric_row(metrics, "tstr.r2")["reason"] == "not computed: the evaluation has left no value"
+
+
+def test_tables_fold_intervals_and_keep_every_other_key():
+    rows = {row["key"]: row for table in tables(METRICS | {"tstr.limits_low": -8.0, "tstr.limits_high": 9.0}) for row in table["rows"]}
+    assert rows["tstr.r2"]["interval"] == "0.69 to 0.81"
+    assert "tstr.r2_low" not in rows and "video.frechet_reason" not in rows
+    assert {"tstr.limits_low", "tstr.limits_high", "video.frechet"} <= set(rows)
+    assert rows["tstr.limits_low"]["value"] == "−8.0 EF points" and rows["video.frechet_encoder"]["value"] == "5e5e5e5e5e5e"
+
+
+def test_tables_set_real_beside_synthetic():
+    pairs = {row["key"]: row for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) for row in table["pairs"]}
+    assert (pairs["temporal.*.beat_present"]["value"], pairs["temporal.*.beat_present"]["synthetic"]) == ("97 %", "94 %")
+    assert pairs["speckle.*.down_1"]["synthetic"] is None and pairs["speckle.*.down_1"]["label"] == "Down, 1 pixel"
+    alone = [row["key"] for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) if table["prefix"] == "grey" for row in table["rows"]]
+    assert alone == ["grey.synthetic.sd"]
+
+
+def test_unknown_words_stay_out_of_the_tables():
+    keys = [row["key"] for table in tables({"some.path": "/home/someone", "some.unheard_of": 0.25}) for row in table["rows"]]
+    assert keys == ["some.unheard_of"] and entry("some.unheard_of").label == "Unheard of"
+
+
+def test_beat_sentence():
+    assert beat_sentence(METRICS) == "A regular beat is found in 97 % of the real and 94 % of the synthetic clips, with a median beat of 0.88 s and 0.91 s."
+    assert beat_sentence({}) == ""
+
+
+def test_every_entry_is_explained():
+    assert all(about.words and about.label for about in ENTRIES.values())
+    assert all(ENTRIES[key].brief for key in (*KEY_FIGURES, *SECOND_FIGURES))
+
+
+def test_one_sentence_says_what_there_is():
+    assert one_sentence({}, None, None) == "No synthetic clips were made."
+    full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
+    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97 % of planted copies" in full and "5.0 %" in full
+
+
+def test_paths_are_cut_to_their_last_name():
+    assert without_paths({"init": "/home/a/w", "more": [{"x": "b/c"}, 1.5, "simulated"]}) == {"init": "w", "more": [{"x": "c"}, 1.5, "simulated"]}
+
+
+def test_run_facts_tell_numbers_only():
+    stage = {"stage": "image", "seconds": 30.0, "finished": "2026-01-02T03:04:05+00:00", "key": "abcdef0123", "versions": {"torch": "2.9"}}
+    facts = run_facts(
+        [
+            stage | {"summary": {"name": "0X12", "loss": {"first": 1.23456, "ok": True}, "count": 12000}},
+            stage | {"stage": "video", "seconds": 90.0, "versions": {"torch": "2.10"}, "summary": {}},
+        ]
+    )
+    assert facts["stages"][0]["said"] == "loss first 1.235, count 12,000"
+    assert [row["share"] for row in facts["stages"]] == [25.0, 75.0] and facts["total"] == "120 s"
+    assert facts["versions"] == {"torch": "2.10, 2.9"}
+
+
+def test_results_table_fits_a_terminal():
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(results_table(METRICS))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("EF adherence, R²" in line and "✓ at least 0.80" in line for line in lines)
+    assert any("unseen patients rejected" in line and "✗ at most 7.0 %" in line for line in lines)
+    assert any("needs 64 clips" in line for line in lines)

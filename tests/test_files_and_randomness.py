@@ -1,0 +1,64 @@
+"""Atomic files and randomness by counter."""
+
+import numpy as np
+import pytest
+import torch
+
+from echosynth.files import atomic_file, read_json, write_json
+from echosynth.randomness import normal, numpy_rng, torch_rng
+
+
+def test_a_file_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "result.txt"
+    with atomic_file(target) as partial:
+        partial.write_text("half")
+        assert not target.exists()
+    assert target.read_text() == "half"
+    assert [p.name for p in target.parent.iterdir()] == ["result.txt"]
+
+
+def test_a_failed_write_leaves_what_was_there_and_no_rubbish(tmp_path):
+    target = tmp_path / "result.txt"
+    target.write_text("before")
+    with pytest.raises(RuntimeError), atomic_file(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_json_comes_back(tmp_path):
+    value = {"a": [1, 2.5, None], "b": {"c": "é"}}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+
+
+def test_a_sample_depends_on_its_counters_and_on_nothing_drawn_before():
+    alone = numpy_rng(3, "image", 7).standard_normal(5)
+    for i in range(7):
+        numpy_rng(3, "image", i).standard_normal(100 * i)
+    assert np.array_equal(numpy_rng(3, "image", 7).standard_normal(5), alone)
+
+
+def test_seeds_streams_and_counters_all_matter():
+    draws = [numpy_rng(*key).integers(2**62) for key in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 1), (0, "a", 0, 1), (0, "a", 0, 0, 1), (0, "a", -1)]]
+    assert len(set(draws)) == len(draws)
+
+
+def test_neighbouring_counters_do_not_overlap():
+    """Word 0 of the counter is the stream's own: a long draw from one sample must not run into the next."""
+    long = numpy_rng(0, "a", 1).integers(2**63, size=10_000)
+    assert not set(long[:8]) & set(numpy_rng(0, "a", 2).integers(2**63, size=10_000))
+    assert len(set(long)) == len(long)
+
+
+def test_normal_is_standard_and_shaped():
+    noise = normal(5, "video", 1, 2, 3, shape=(64, 4, 14, 14))
+    assert noise.dtype == torch.float32 and noise.shape == (64, 4, 14, 14)
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    assert torch.equal(noise, normal(5, "video", 1, 2, 3, shape=(64, 4, 14, 14)))
+
+
+def test_torch_rng_by_counter():
+    assert torch.equal(torch.rand(4, generator=torch_rng(1, "x", 2)), torch.rand(4, generator=torch_rng(1, "x", 2)))
+    assert not torch.equal(torch.rand(4, generator=torch_rng(1, "x", 2)), torch.rand(4, generator=torch_rng(1, "x", 3)))
