@@ -153,8 +153,8 @@ def parse(values: dict, source: str) -> StudyConfig:
 
 
 PRESETS: dict[str, StudyConfig] = {
-    "smoke": _config("smoke", (6, 6, 12, 6, 10), (8, 16, 32, 4, 8), SynthesisSection(videos=12, frames=32, steps=4, image_steps=4)),
+    "smoke": _config("smoke", (6, 6, 12, 6, 10), (8, 16, 32, 4, 8), SynthesisSection(videos=12, frames=32, steps=4, image_steps=4), screen=ScreenSection(planted_images=8, planted_videos=2)),
     "demo": _config("demo", (500, 600, 400, 600, 300), (32, 128, 128, 16, 16), SynthesisSection(videos=240)),
     "full": _config("full", (50_000, 100_000, 20_000, 200_000, 20_000), (128, 256, 256, 64, 32), SynthesisSection(videos=0, frames=192, steps=32)),
-    "pretrain": _config("pretrain", (3_000, 5_000, 3_000, 4_000, 300), (32, 128, 128, 16, 16), SynthesisSection(videos=64), init="none"),
+    "pretrain": _config("pretrain", (1_500, 2_500, 1_200, 1_800, 300), (32, 64, 128, 16, 16), SynthesisSection(videos=64), init="none"),
 }

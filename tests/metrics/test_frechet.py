@@ -59,7 +59,7 @@ def test_moments_by_hand():
 def test_a_perfect_generator_reaches_the_floor_and_a_shifted_one_does_not(rng):
     real, patients = rng.standard_normal((400, 4)), np.repeat(np.arange(200), 2)
     perfect = frechet_with_floor(real, patients, rng.standard_normal((300, 4)), seed=1)
-    shifted = frechet_with_floor(real, patients, rng.standard_normal((300, 4)) + [2, 0, 0, 0], seed=1)
+    shifted = frechet_with_floor(real, patients, rng.standard_normal((300, 4)) + np.array([2.0, 0, 0, 0]), seed=1)
     assert perfect.samples == 200 and perfect.distance == pytest.approx(perfect.floor, rel=0.6) and perfect.floor > 0
     assert shifted.floor == perfect.floor and shifted.distance == pytest.approx(4, rel=0.15)
 

@@ -104,7 +104,7 @@ def test_each_of_the_two_players_gets_the_gradient_of_its_own_loss():
     assert generator[1] is None and discriminator[0] is None
     pixels, total = gradients(0.0, "loss"), gradients(0.25, "loss")
     assert torch.allclose(total[0], pixels[0] + 0.25 * generator[0], atol=1e-5)
-    assert torch.allclose(total[1], discriminator[1], atol=1e-5)
+    assert torch.allclose(total[1], 0.25 * discriminator[1], atol=1e-5)
 
 
 def test_discriminator_joins_late():

@@ -11,7 +11,9 @@ import pytest
 from conftest import beating, make_clips
 from PIL import Image
 
+from echosynth.config import preset
 from echosynth.report import animated_montage, figures, montage, pictures
+from echosynth.report.__main__ import main
 from echosynth.report.pictures import NotComputed
 from echosynth.study import Study
 
@@ -113,3 +115,11 @@ def test_charts_are_the_same_each_time():
 def test_loss_curve_of_a_constant_stays_constant():
     path = re.search(r'aria-label="([^"]+)"', figures.loss_curve(np.arange(1000), np.full(1000, 0.25), "video model")).group(1)
     assert path == "Training loss of the video model: from 0.25 to 0.25 over 998 steps."
+
+
+def test_command_for_the_readme_needs_a_finished_study(tmp_path: Path, capsys: pytest.CaptureFixture):
+    Study.create(tmp_path / "study", preset("smoke"), tmp_path / "site", "ab" * 32)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "study"), str(tmp_path / "out")])
+    assert stopped.value.code == 2 and capsys.readouterr().err == "no pictures: there is no synthetic cohort yet\n"
+    assert not (tmp_path / "out").exists()

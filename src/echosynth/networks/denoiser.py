@@ -23,7 +23,7 @@ class DenoiserConfig(NetworkConfig):
     patch: int = Field(2, gt=0, description="latent pixels along the side of a token")
     tubelet: int = Field(4, gt=0, description="frames in a token")
     dim: int = Field(160, gt=0)
-    depth: int = Field(8, gt=0)
+    depth: int = Field(6, gt=0)
     heads: int = Field(4, gt=0)
     labels: int = Field(1, ge=0, description="numbers in [0, 1] that describe a sample, such as the EF")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from echosynth.cohort.video import to_square
 from echosynth.networks.base import Network, NetworkConfig
@@ -46,22 +47,26 @@ class Regressor(Network):
             nn.GroupNorm(4, 2 * w),
             nn.SiLU(),
         )
-        self.whole = nn.Conv2d(2 * w, d, 1)  # traces of the whole picture: cavity size and the like
+        self.whole = nn.Conv2d(2 * w, d, 1)  # areas of the whole picture: of the cavity and the like
         self.place = nn.Sequential(nn.Conv2d(4 * w, w, 3, padding=1), nn.GroupNorm(4, w), nn.SiLU())  # what moves where
         self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="replicate", groups=d)  # a trace is steadier than speckle
         nn.init.constant_(self.smooth.weight, 0.2)
-        self.mix = nn.Sequential(nn.LayerNorm(4 * d + 2 * w), nn.Linear(4 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
+        # Each kind has a scale of its own: swings are small beside levels and would drown in a common norm.
+        self.norms = nn.ModuleList([nn.LayerNorm(2 * d), nn.LayerNorm(d), nn.LayerNorm(2 * w)])
+        self.mix = nn.Sequential(nn.Linear(3 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(d, 1))
 
     def features(self, clips: Tensor) -> Tensor:
         """Features (B, D) of clips (B, T, S, S), before the last layer."""
         b, t, s, _ = clips.shape
         x = self.frame(clips.reshape(b * t, 1, s, s).contiguous(memory_format=torch.channels_last))
-        traces = self.smooth(self.whole(x).mean((2, 3)).view(b, t, -1).transpose(1, 2))  # (B, D, T)
-        span = torch.stack([traces.amax(2), traces.amin(2), traces.mean(2), traces.std(2)], 1).flatten(1)
+        areas = F.softplus(self.whole(x)).mean((2, 3)).clamp(min=1e-4)
+        traces = self.smooth(areas.log().view(b, t, -1).transpose(1, 2))  # (B, D, T); a swing of the logarithm is a ratio, as EF is
+        swing = torch.cat([traces.amax(2) - traces.amin(2), traces.std(2)], 1)
         maps = x.view(b, t, *x.shape[1:])
         maps = self.place(torch.cat([maps.mean(1), maps.std(1)], 1))
-        return self.mix(torch.cat([span, maps.mean((2, 3)), maps.amax((2, 3))], 1))
+        where = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
+        return self.mix(torch.cat([norm(part) for norm, part in zip(self.norms, (swing, traces.mean(2), where), strict=True)], 1))
 
     def forward(self, clips: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.features(clips)).squeeze(1).float())

@@ -68,7 +68,7 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             table["pairs"].append(metric_row(metrics, key) | {"key": f"{prefix}.*.{rest.removeprefix('real.')}", "synthetic": metric_row(metrics, twin)["value"]})
         elif not (rest.startswith("synthetic.") and f"{prefix}.real.{rest.removeprefix('synthetic.')}" in metrics):
             table["rows"].append(metric_row(metrics, key))
-    return list(found.values())
+    return [table | {"intervals": any(row["interval"] for row in table["rows"]), "targets": any(row["target"] for row in table["rows"])} for table in found.values()]
 
 
 def beat_sentence(metrics: Mapping[str, Any]) -> str:

@@ -174,7 +174,7 @@ def entry(key: str) -> Entry:
         unit = "frame" if direction == "time" else "pixel"
         return Entry(f"{direction.capitalize()}, {lag} {unit}{'s' * (lag != '1')}", "", "", 2)
     if prefix == "seconds":
-        return Entry(rest.replace("_", " ").capitalize(), f"wall time of the stage {rest!r}", SECONDS, 1)
+        return Entry(rest.replace("_", " ").capitalize(), f"wall time of the stage {rest}", SECONDS, 1)
     known = _KINDS.get(rest)
     return Entry(known.label, known.words, known.unit, known.digits) if known else Entry((rest or key).replace("_", " ").replace(".", ", ").capitalize(), "", "", 3)
 

@@ -87,7 +87,7 @@ def usefulness(study: Study, real: Cohort, synthetic: Cohort, student: Regressor
     frechet = frechet_with_floor(of_real.features, held_out["patient"].to_numpy().astype(str), judged.features, seed)
     metrics |= {"video.frechet": frechet.distance, "video.frechet_floor": frechet.floor, "video.frechet_samples": frechet.samples}
     metrics["video.frechet_encoder"] = hashlib.sha256((study.folder("regressor") / "model.safetensors").read_bytes()).hexdigest()
-    return metrics | ({"video.frechet_reason": frechet.reason} if frechet.reason else {})
+    return metrics | ({"video.frechet_reason": frechet.reason, "video.frechet_floor_reason": frechet.reason} if frechet.reason else {})
 
 
 def likeness(real: Cohort, synthetic: Cohort, fps: float, folder: Path) -> dict:
@@ -124,9 +124,9 @@ def of_other_stages(study: Study) -> dict:
     """The figures that earlier stages measured."""
     autoencoder, reid, synthesis = (study.summary(name)["summary"] for name in ("autoencoder", "reid", "synthetic"))
     return {
-        **{f"autoencoder.{key}": autoencoder[key] for key in ("psnr", "ssim", "mae")},
+        **{f"autoencoder.{key}": autoencoder[key] for key in ("psnr", "ssim", "mae", "texture")},
         "reid.auc": reid["auc"],
-        **{f"screen.{key}": reid[key] for key in ("false_rejection", "planted_recall")},
+        **{f"screen.{key}": value for key, value in reid.items() if key.startswith(("false_rejection", "planted_recall"))},
         **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos")},
         "seconds.per_synthetic_clip": synthesis["seconds_per_clip"],
     }

@@ -77,7 +77,8 @@ def make_loss(spectrum_weight: float, adversarial_weight: float, adversarial_sta
             values["adversarial"] = -functional_call(discriminator, constant, fake).mean()
             scores = discriminator(torch.cat([real, fake.detach()]))
             values["discriminator"] = F.relu(1 - scores[: len(real)]).mean() + F.relu(1 + scores[len(real) :]).mean()
-            total = total + adversarial_weight * values["adversarial"] + values["discriminator"]
+            # Adam makes the discriminator's steps independent of the weight; without it its gradient would rule the clipping of both.
+            total = total + adversarial_weight * (values["adversarial"] + values["discriminator"])
         return {"loss": total} | values
 
     return loss
