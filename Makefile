@@ -4,9 +4,9 @@ VENV := .venv
 ECHOSYNTH := $(VENV)/bin/echosynth
 TORCH := $(shell grep -o '^torch==[0-9.]*' requirements-torch.lock)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-DEMO_PATIENTS ?= 240
+DEMO_PATIENTS ?= 200
 DEMO_CLIPS ?= 2
-DEMO_SITE ?= cedar
+DEMO_SITE ?= alder
 DEMO_SEED ?= 11
 
 .PHONY: setup test demo pretrain lint clean

@@ -137,9 +137,9 @@ _stage_verb("report", "Write the report: one offline page and metrics.json.")
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the phantoms, the study and the weights")],
-    patients: Annotated[int, typer.Option(min=8)] = 2000,
+    patients: Annotated[int, typer.Option(min=8)] = 1200,
     clips_per_patient: Annotated[int, typer.Option(min=1)] = 2,
-    seed: Seed = 0,
+    seed: Seed = 2024,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 = one a core")] = 0,
     install: Annotated[bool, typer.Option("--install", help="put the weights where `--init simulated` finds them")] = False,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of the preset pretrain; may be repeated")] = None,

@@ -3,6 +3,7 @@
 A preset is a place to start; `study.yaml` holds every value as it ran. Each stage depends on a few sections only, so that a change redoes what it must.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -107,31 +108,30 @@ class StudyConfig(Section):
     evaluation: EvaluationSection
 
 
-def _config(preset: str, steps: tuple[int, int, int, int, int], batch: tuple[int, int, int, int, int], synthesis: SynthesisSection, **others) -> StudyConfig:
-    """Steps and batch sizes are in the order autoencoder, image, reid, video, regressor."""
-    autoencoder, image, reid, video, regressor = (
-        Training(steps=s, batch_size=b, **recipe)
-        for s, b, recipe in zip(
-            steps,
-            batch,
-            (
-                dict(learning_rate=1e-3),
-                dict(learning_rate=1e-3, muon_learning_rate=0.02),
-                dict(learning_rate=1e-3, precision="fp32"),
-                dict(learning_rate=1e-3, muon_learning_rate=0.02),
-                dict(learning_rate=2e-3),
-            ),
-            strict=True,
-        )
-    )
+@dataclass(frozen=True)
+class Steps:
+    """One number a trained model: of steps, or of samples in a batch."""
+
+    autoencoder: int
+    image: int
+    reid: int
+    video: int
+    evaluation: int
+
+
+def _config(name: str, steps: Steps, batch: Steps, synthesis: SynthesisSection, fine_tune: bool = False, **others) -> StudyConfig:
+    """A preset. Where it is meant to start from trained weights, the generators' learning rates are half those of a start from nothing."""
+    generator = dict(learning_rate=5e-4, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=1e-3, muon_learning_rate=0.02)
+    recipes = {"autoencoder": dict(learning_rate=1e-3), "image": generator, "reid": dict(learning_rate=1e-3, precision="fp32"), "video": generator, "evaluation": dict(learning_rate=3e-3)}
+    training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
     return StudyConfig(
-        preset=preset,
-        autoencoder=AutoencoderSection(training=autoencoder),
-        image=ImageSection(training=image),
-        reid=ReidSection(training=reid),
-        video=VideoSection(training=video),
+        preset=name,
+        autoencoder=AutoencoderSection(training=training["autoencoder"]),
+        image=ImageSection(training=training["image"]),
+        reid=ReidSection(training=training["reid"]),
+        video=VideoSection(training=training["video"]),
         synthesis=synthesis,
-        evaluation=EvaluationSection(training=regressor),
+        evaluation=EvaluationSection(training=training["evaluation"]),
         **others,
     )
 
@@ -153,8 +153,32 @@ def parse(values: dict, source: str) -> StudyConfig:
 
 
 PRESETS: dict[str, StudyConfig] = {
-    "smoke": _config("smoke", (6, 6, 12, 6, 10), (8, 16, 32, 4, 8), SynthesisSection(videos=12, frames=32, steps=4, image_steps=4), screen=ScreenSection(planted_images=8, planted_videos=2)),
-    "demo": _config("demo", (500, 600, 400, 600, 300), (32, 128, 128, 16, 16), SynthesisSection(videos=240)),
-    "full": _config("full", (50_000, 100_000, 20_000, 200_000, 20_000), (128, 256, 256, 64, 32), SynthesisSection(videos=0, frames=192, steps=32)),
-    "pretrain": _config("pretrain", (1_500, 2_500, 1_200, 1_800, 300), (32, 64, 128, 16, 16), SynthesisSection(videos=64), init="none"),
+    "smoke": _config(
+        "smoke",
+        Steps(autoencoder=6, image=6, reid=12, video=6, evaluation=10),
+        Steps(autoencoder=8, image=16, reid=32, video=4, evaluation=8),
+        SynthesisSection(videos=12, frames=32, steps=4, image_steps=4),
+        screen=ScreenSection(planted_images=8, planted_videos=2),
+    ),
+    "demo": _config(
+        "demo",
+        Steps(autoencoder=150, image=250, reid=400, video=300, evaluation=300),
+        Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
+        SynthesisSection(videos=200),
+        fine_tune=True,
+    ),
+    "full": _config(
+        "full",
+        Steps(autoencoder=50_000, image=100_000, reid=20_000, video=200_000, evaluation=20_000),
+        Steps(autoencoder=128, image=256, reid=256, video=64, evaluation=32),
+        SynthesisSection(videos=0, frames=192, steps=32),
+        fine_tune=True,
+    ),
+    "pretrain": _config(
+        "pretrain",
+        Steps(autoencoder=1_500, image=2_500, reid=1_200, video=1_400, evaluation=300),
+        Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
+        SynthesisSection(videos=64),
+        init="none",
+    ),
 }

@@ -21,6 +21,7 @@ from echosynth.study import Study
 
 MODELS = {"autoencoder": Autoencoder, "image": Denoiser, "reid": ReidEncoder, "video": Denoiser}
 SITE = "many"
+SPLITS = {"TRAIN": 0.95, "VAL": 0.025, "TEST": 0.025}  # of the patients: nothing is calibrated here, so nearly all may teach
 
 
 def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, workers: int | None = None, options: list[str] | None = None) -> Path:
@@ -32,7 +33,7 @@ def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, worker
 
     def start() -> None:
         if not (cohort / "FileList.csv").exists():
-            simulate_cohort(cohort, patients, clips_per_patient, seed, SITE, workers)
+            simulate_cohort(cohort, patients, clips_per_patient, seed, SITE, workers, SPLITS)
         open_or_create(root, cohort, "pretrain", seed, options=options)
 
     processes.on_first(start)
@@ -61,7 +62,7 @@ def card(study: Study, command: str) -> str:
         "apical four-chamber views alone. No patient's data went into them.",
         "",
         f"- Made by: `{command}`",
-        f'- Phantoms: site "{SITE}" (every patient a scanner of its own, drawn at random), seed {study.config.seed}',
+        f'- Phantoms: site "{SITE}" (every visit to another scanner, drawn at random), seed {study.config.seed}',
         f"- echosynth {__version__}, torch {torch.__version__}; float16 safetensors",
         "- Licence: Apache-2.0, as the code",
         "- Limits: a phantom is not a patient. Fine-tune on a cohort before anything is concluded from what they make; not for diagnosis.",

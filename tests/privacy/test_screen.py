@@ -81,7 +81,7 @@ def test_too_few_patients_reject_above_all_of_them():
 @pytest.mark.parametrize("frames", [1, 4])
 def test_false_rejections_stay_within_alpha_on_exchangeable_patients(frames):
     """Frames of a patient go together, clips differ in number and length: over many calibrations a new patient's draw is rejected with probability at most alpha, and not far below."""
-    rng, trials, alpha, patients = np.random.default_rng(1), 4000, 0.1, 40
+    rng, trials, alpha, patients = np.random.default_rng(1), 1500, 0.1, 40
     rejected = 0
     for _ in range(trials):
         level, clips = rng.standard_normal(patients + 1), rng.integers(1, 3, patients + 1)
@@ -98,7 +98,7 @@ def test_false_rejections_stay_within_alpha_on_exchangeable_patients(frames):
 
 
 def test_p_values_are_uniform_where_each_patient_has_one_draw():
-    rng, trials, patients = np.random.default_rng(2), 3000, 19
+    rng, trials, patients = np.random.default_rng(2), 2000, 19
     scores = rng.random((trials, patients + 1)).astype(np.float32)
     p = [screen_of(row[1:, None], range(patients)).p_value(row[0], 1) for row in scores]
     counts = np.bincount(np.rint(np.array(p) * 20).astype(int), minlength=21)[1:]

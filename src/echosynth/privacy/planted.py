@@ -4,7 +4,7 @@ A kind comes in strengths. The mildest of four kinds (autoencoder round trip, no
 The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,23 +39,28 @@ KINDS = (
 NEAR = tuple(kind for kind in KINDS if kind.near)
 
 
-def copies(clip: np.ndarray, rng: np.random.Generator, autoencoder: Autoencoder, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tuple[Kind, np.ndarray]]:
-    """uint8 (T, H, W) -> for each kind a planted copy, uint8 (T, H, W), as it would be found in a file. Directions and signs are drawn from `rng`."""
+def copies(clips: Sequence[np.ndarray], rngs: Sequence[np.random.Generator], autoencoder: Autoencoder, kinds: Sequence[Kind] = KINDS) -> Iterator[tuple[Kind, list[np.ndarray]]]:
+    """Clips uint8 (T, H, W), T may differ -> for each kind one planted copy of each, uint8 (T, H, W), as it would be found in a file.
+
+    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches.
+    """
     for kind in kinds:
-        yield kind, copy(clip, kind, rng, autoencoder)
-
-
-def copy(clip: np.ndarray, kind: Kind, rng: np.random.Generator, autoencoder: Autoencoder) -> np.ndarray:
-    """One planted copy, uint8 (T, H, W)."""
-    match kind.name:
-        case "round trip":
+        if kind.name == "round trip":
+            frames = np.concatenate(list(clips))
             for _ in range(int(kind.strength)):
-                clip = decode_clip(autoencoder, encode_clip(autoencoder, clip))
-            return clip
+                frames = decode_clip(autoencoder, encode_clip(autoencoder, frames))
+            yield kind, np.split(frames, np.cumsum([len(clip) for clip in clips])[:-1])
+        else:
+            yield kind, [changed(clip, kind, rng) for clip, rng in zip(clips, rngs, strict=True)]
+
+
+def changed(clip: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarray:
+    """A copy of uint8 (T, H, W) changed in its pixels."""
+    match kind.name:
         case "noise":
             return _to_uint8(clip + kind.strength * rng.standard_normal(clip.shape, dtype=np.float32))
         case "gain":
-            return _to_uint8(clip * np.float32(float(kind.strength) ** rng.choice([-1, 1])))
+            return _to_uint8(clip * np.float32(kind.strength ** float(rng.choice([-1, 1]))))
         case "shift":
             return shift(clip, *(int(kind.strength) * d for d in _DIRECTIONS[rng.integers(len(_DIRECTIONS))]))
         case "zoom":

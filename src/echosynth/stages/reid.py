@@ -60,7 +60,8 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     owner = np.repeat(some, [len(clip) for clip in spread])
     auc = pair_auc(torch.cat(spread), patients[owner], owner)
     rejections = {"image": screen.false_rejection(strangers, patients[test], 1), "video": screen.false_rejection(strangers, patients[test], options.frames)}
-    planted = _plant(screen, encoder, Autoencoder.from_pretrained(study.folder("autoencoder")), cohort_of(study), store, train, options, seed)
+    autoencoder = Autoencoder.from_pretrained(study.folder("autoencoder")).to(processes.state().device)
+    planted = _plant(screen, encoder, autoencoder, cohort_of(study), store, train, options, seed)
     recall = {sample: _recall(planted[(planted["sample"] == sample) & planted["near"]]) for sample in ("image", "video")}
     with atomic_file(folder / "planted.parquet") as path:
         planted.to_parquet(path, index=False)
@@ -123,19 +124,29 @@ def _plant(
 ) -> pd.DataFrame:
     """Screens copies of TRAIN clips: single frames of some, in all kinds and strengths, and windows of some, near-copies only. One row a copy: sample, kind, strength, near, score, p, flagged."""
     chosen = numpy_rng(seed, "planted").permutation(train)
-    plan = [("image", row, 1, KINDS) for row in chosen[: options.planted_images]] + [("video", row, options.frames, NEAR) for row in chosen[: options.planted_videos]]
+    images, videos = chosen[: options.planted_images], chosen[: options.planted_videos]
     rows = []
-    with progress("planted copies", len(plan)) as advance:
-        for sample, row, count, kinds in plan:
-            clip, rng = store.index.iloc[row], numpy_rng(seed, "planted", int(row), count)
-            room = max((clip["frames"] - 1) / clip["fps"] - (count - 1) / options.fps, 0.0)
-            frames, valid = frame_indices(rng.uniform(0, room), count, clip["fps"], options.fps, clip["frames"])
-            pixels = to_square(read_frames(cohort.path(clip["name"]), frames[valid]), 8 * encoder.config.size)
-            for kind, copy in copies(pixels, rng, autoencoder, kinds):
-                verdict = screen.verdict(embed_frames(encoder, encode_clip(autoencoder, copy)), sample)
-                rows.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept))
-            advance()
+    with progress("planted copies", len(images) + len(videos)) as advance:
+        for sample, some, count, kinds, together in (("image", images, 1, KINDS, _TOGETHER), ("video", videos, options.frames, NEAR, 1)):
+            for first in range(0, len(some), together):
+                group = some[first : first + together]
+                rngs = [numpy_rng(seed, "planted copy", int(row), count) for row in group]
+                originals = [_original(cohort, store, row, count, options.fps, 8 * encoder.config.size, rng) for row, rng in zip(group, rngs, strict=True)]
+                for kind, made in copies(originals, rngs, autoencoder, kinds):
+                    latents = encode_clip(autoencoder, np.concatenate(made))
+                    for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
+                        verdict = screen.verdict(embeddings, sample)
+                        rows.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept))
+                advance(len(group))
     return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged"])
+
+
+def _original(cohort: Cohort, store: LatentStore, row: int, count: int, fps: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` frames at `fps` of a clip, from a random moment on (fewer of a shorter clip), uint8 (T, size, size)."""
+    clip = store.index.iloc[row]
+    room = max((clip["frames"] - 1) / clip["fps"] - (count - 1) / fps, 0.0)
+    frames, valid = frame_indices(rng.uniform(0, room), count, clip["fps"], fps, clip["frames"])
+    return to_square(read_frames(cohort.path(clip["name"]), frames[valid]), size)
 
 
 def _score_table(screen: Screen, strangers: list[Tensor], patients: np.ndarray, planted: pd.DataFrame, options: ScreenSection) -> pd.DataFrame:
