@@ -1,5 +1,7 @@
 """Atomic files and randomness by counter."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,13 @@ def test_a_failed_write_leaves_what_was_there_and_no_rubbish(tmp_path):
         raise RuntimeError
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")])
+def test_a_full_disk_names_the_file(tmp_path, error):
+    with pytest.raises(OSError, match="result") as caught, atomic_file(tmp_path / "result.txt"):
+        raise error
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
 def test_json_comes_back(tmp_path):

@@ -1,6 +1,5 @@
 """The command line: one verb a stage. It parses, calls and prints; heavy imports wait for the verb that needs them."""
 
-import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import typer
 
 import echosynth
 from echosynth.errors import InputError
+from echosynth.files import is_disk_full
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=echosynth.__doc__)
 _UsageError = typer.BadParameter.__mro__[1]  # typer carries click inside since 0.26 and stands on it before
@@ -174,8 +174,7 @@ def guarded(work: Callable[[], int | None]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
-        # Some libraries report a full disk by an exception of their own.
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        if is_disk_full(error):
             return _fail(f"disk full while writing {getattr(error, 'filename', None) or 'a result'}; free space and run again: finished work is kept")
         if isinstance(error, OSError) and error.filename is not None:
             return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")

@@ -15,6 +15,9 @@ from echosynth.networks.regressor import RegressorConfig
 from echosynth.networks.reid import ReidConfig
 from echosynth.training.fit import Training
 
+_COMPACT = DenoiserConfig()
+_STILL = {"frames": 1, "tubelet": 1, "labels": 0}  # what makes an image model of a video model
+
 
 class Section(BaseModel):
     """Strict about unknown keys: a misspelt option is an error, not a default."""
@@ -35,7 +38,7 @@ class AutoencoderSection(Section):
 
 
 class ImageSection(Section):
-    network: DenoiserConfig = DenoiserConfig(frames=1, tubelet=1, labels=0)
+    network: DenoiserConfig = _COMPACT.model_copy(update=_STILL)
     training: Training
 
 
@@ -119,17 +122,25 @@ class Steps:
     evaluation: int
 
 
-def _config(name: str, steps: Steps, batch: Steps, synthesis: SynthesisSection, fine_tune: bool = False, **others) -> StudyConfig:
-    """A preset. Where it is meant to start from trained weights, the generators' learning rates are half those of a start from nothing."""
+def _config(
+    name: str, steps: Steps, batch: Steps, synthesis: SynthesisSection, network: DenoiserConfig = _COMPACT, encoder: str = "frozen", fine_tune: bool = False, **others
+) -> StudyConfig:
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
     generator = dict(learning_rate=5e-4, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=1e-3, muon_learning_rate=0.02)
-    recipes = {"autoencoder": dict(learning_rate=1e-3), "image": generator, "reid": dict(learning_rate=1e-3, precision="fp32"), "video": generator, "evaluation": dict(learning_rate=3e-3)}
+    recipes = {
+        "autoencoder": dict(learning_rate=1e-3),
+        "image": generator,
+        "reid": dict(learning_rate=1e-3, precision="fp32"),
+        "video": generator,
+        "evaluation": dict(learning_rate=3e-3),
+    }
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
     return StudyConfig(
         preset=name,
-        autoencoder=AutoencoderSection(training=training["autoencoder"]),
-        image=ImageSection(training=training["image"]),
+        autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder),
+        image=ImageSection(network=network.model_copy(update=_STILL), training=training["image"]),
         reid=ReidSection(training=training["reid"]),
-        video=VideoSection(training=training["video"]),
+        video=VideoSection(network=network, training=training["video"]),
         synthesis=synthesis,
         evaluation=EvaluationSection(training=training["evaluation"]),
         **others,
@@ -172,11 +183,12 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=50_000, image=100_000, reid=20_000, video=200_000, evaluation=20_000),
         Steps(autoencoder=128, image=256, reid=256, video=64, evaluation=32),
         SynthesisSection(videos=0, frames=192, steps=32),
-        fine_tune=True,
+        network=DenoiserConfig(dim=384, depth=12, heads=6),
+        encoder="trained",  # these generators are too large for the shipped weights, so nothing binds them to the latents those know
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=2_500, reid=1_200, video=1_400, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=1_400, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         init="none",

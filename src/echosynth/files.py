@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import json
 import os
 import tempfile
@@ -11,7 +12,10 @@ from typing import Any
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the name `path` when the block ends well, and goes when it does not."""
+    """Yields a temporary path beside `path`; it takes the name `path` when the block ends well, and goes when it does not.
+
+    A full disk is an OSError (ENOSPC) that names `path`, whichever library met it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -20,8 +24,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o644)
         os.replace(partial, path)
+    except Exception as error:
+        if is_disk_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an exception says that the disk is full; some libraries say so by exceptions of their own."""
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -86,12 +86,12 @@ def test_cohort_is_echonet_and_splits_are_by_patient(tmp_path):
     report = inspect(tmp_path / "cohort")
     assert not report.problems
     assert report.clips.groupby("patient").split.nunique().max() == 1
-    assert list(pd.read_csv(tmp_path / "cohort" / "FileList.csv").columns) == "FileName EF ESV EDV FrameHeight FrameWidth FPS NumberOfFrames Split".split()
+    assert list(pd.read_csv(tmp_path / "cohort" / "FileList.csv").columns) == ["FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split"]
     assert (pd.read_csv(tmp_path / "cohort" / "VolumeTracings.csv").groupby(["FileName", "Frame"]).size() == 21).all()
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(InputError, match="unknown site 'nowhere'.*alder"):
+    with pytest.raises(InputError, match=r"unknown site 'nowhere'.*alder"):
         simulate_cohort(tmp_path / "a", 3, 1, site="nowhere")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").write_text("keep")

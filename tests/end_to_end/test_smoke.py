@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ METRICS = [
     "memory.peak_mb",
 ]
 STAGES = ["autoencoder", "latents", "image", "reid", "video", "regressor", "synthetic", "evaluation", "report"]
-SLOW_VIDEO = ["--set", "video.training.steps=40", "--set", "video.training.checkpoint_every=4", "--set", "video.training.log_every=1"]
+SLOW_VIDEO = ["--set", "video.training.steps=16", "--set", "video.training.checkpoint_every=4", "--set", "video.training.log_every=1"]
 
 
 def echosynth(*arguments, wait=True):
@@ -47,9 +48,15 @@ def echosynth(*arguments, wait=True):
     process = subprocess.Popen([sys.executable, "-m", "echosynth", *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if not wait:
         return process
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=1800)
     assert process.returncode == 0, err
     return out, err
+
+
+def is_figure(metrics, key):
+    """A number, or null with the reason beside it: twelve clips are too few for a Frechet distance."""
+    value = metrics[key]
+    return bool(np.isfinite(value)) if value is not None else key.startswith("video.frechet") and bool(metrics["video.frechet_reason"])
 
 
 def stage_files(study):
@@ -63,7 +70,7 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke") / "phantom"
-    simulate_cohort(folder, patients=15, clips_per_patient=2, seed=3, site="alder", workers=2)
+    simulate_cohort(folder, patients=10, clips_per_patient=2, seed=3, site="alder", workers=2)
     return folder
 
 
@@ -73,7 +80,7 @@ def killed(cohort):
     study = cohort.parent / "study"
     process = echosynth("run", study, "--cohort", cohort, "--preset", "smoke", *SLOW_VIDEO, wait=False)
     checkpoint = study / "video" / "checkpoint" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 1800
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -101,7 +108,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(killed, finished):
     for name, content in before.items():
         assert (study / name / "stage.json").read_bytes() == content and f"{name}: done before" in err
     log = [json.loads(line) for line in (study / "video" / "training.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in log] == list(range(1, 41))
+    assert [row["step"] for row in log] == list(range(1, 17))
     assert (study / "video" / "training.jsonl").read_text().splitlines()[:4] == killed[2][:4]
 
 
@@ -115,7 +122,8 @@ def test_every_artefact_is_there(finished):
     for name in STAGES:
         about = json.loads((study / name / "stage.json").read_text())
         assert about["seconds"] > 0 and about["memory_mb"] > 0 and about["versions"]["torch"] and not (study / name / "begun.json").exists()
-    assert "http://" not in (page := (study / "report" / "index.html").read_text()) and "https://" not in page
+    page = (study / "report" / "index.html").read_text()
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", page) and "<script src" not in page
     assert str(study / "report" / "index.html") in out
     assert not list(study.rglob("*.partial")) and not [path for path in study.rglob("*") if path.suffix in (".pt", ".pth", ".pkl", ".npy", ".bin")]
 
@@ -123,7 +131,7 @@ def test_every_artefact_is_there(finished):
 def test_the_metrics_are_there_and_are_numbers(finished):
     metrics = json.loads((finished[0] / "report" / "metrics.json").read_text())
     for key in METRICS:
-        assert isinstance(metrics[key], int | float) and np.isfinite(metrics[key]), key
+        assert is_figure(metrics, key), key
     assert metrics["autoencoder.psnr"] > 10 and 0 <= metrics["reid.auc"] <= 1 and 0 <= metrics["screen.planted_recall"] <= 1 and metrics["memory.peak_mb"] > 100
 
 
@@ -171,6 +179,7 @@ def releases(finished):
                 time.sleep(0.02)
             process.kill()
             process.communicate()
+            assert process.returncode == -signal.SIGKILL and not (out / "FileList.csv").exists()
         echosynth("synthesize", study, *options, "--batch-size", batch_size, "--out", out)
         folders.append(out)
     return folders
@@ -218,5 +227,5 @@ def test_a_cohort_of_another_make_goes_through_unchanged(tmp_path):
     echosynth("run", tmp_path / "study", "--cohort", tmp_path / "pediatric", "--preset", "smoke", "--init", "none")
     assert digests(tmp_path / "pediatric") == before
     metrics = json.loads((tmp_path / "study" / "report" / "metrics.json").read_text())
-    assert all(np.isfinite(metrics[key]) for key in METRICS)
+    assert all(is_figure(metrics, key) for key in METRICS)
     assert not inspect(tmp_path / "study" / "synthetic").problems

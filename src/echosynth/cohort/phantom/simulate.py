@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from echosynth.cohort.echonet import write_filelist, write_tracings
+from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
 from echosynth.cohort.phantom.heart import LeftVentricle, Patient, contraction, draw_patient
 from echosynth.cohort.phantom.image import Placement, Visit, draw_visit, render, scale_of
 from echosynth.cohort.phantom.sites import Site
 from echosynth.cohort.phantom.sites import site as site_of
 from echosynth.cohort.video import write_clip
 from echosynth.errors import InputError
-from echosynth.files import atomic_file
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 
@@ -83,7 +82,9 @@ def simulate_clip(seed: int, patient_index: int, visit_index: int, site_name: st
     return PhantomClip(patient, LeftVentricle(patient), site, visit, time, c, opening)
 
 
-def simulate_cohort(out: Path, patients: int, clips_per_patient: int = 2, seed: int = 0, site: str = "alder", workers: int | None = None, splits: dict[str, float] = SPLITS) -> None:
+def simulate_cohort(
+    out: Path, patients: int, clips_per_patient: int = 2, seed: int = 0, site: str = "alder", workers: int | None = None, splits: dict[str, float] = SPLITS
+) -> None:
     """Writes a simulated cohort of `patients` x `clips_per_patient` clips into `out`; the same bytes whatever the number of workers.
 
     An interrupted simulation goes on where it stopped; FileList.csv appears last. Raises InputError when `out` holds something else.
@@ -93,9 +94,9 @@ def simulate_cohort(out: Path, patients: int, clips_per_patient: int = 2, seed: 
         raise InputError(f"--patients {patients} --clips-per-patient {clips_per_patient}: give at least one of each")
     begun = out / ".phantom"
     recipe = f"patients={patients} clips={clips_per_patient} seed={seed} site={site}\n"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if (out / "FileList.csv").exists() or not begun.exists() or begun.read_text() != recipe:
-            raise InputError(f"{out}: not empty; give a new folder for the simulated cohort")
+    goes_on = begun.exists() and begun.read_text() == recipe and not (out / "FileList.csv").exists()
+    if not goes_on and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: not empty; give a new folder for the simulated cohort")
     out.mkdir(parents=True, exist_ok=True)
     begun.write_text(recipe)
     split = _splits(patients, seed, splits)
@@ -108,8 +109,7 @@ def simulate_cohort(out: Path, patients: int, clips_per_patient: int = 2, seed: 
             advance()
     clips = pd.DataFrame(rows)
     write_tracings(out, pd.DataFrame(tracings, columns=["name", "x1", "y1", "x2", "y2", "frame"]))
-    with atomic_file(out / "patients.csv") as partial:
-        clips[["name", "patient"]].rename(columns={"name": "FileName", "patient": "Patient"}).to_csv(partial, index=False)
+    write_patients(out, clips)
     write_filelist(out, clips)
     begun.unlink()
 
