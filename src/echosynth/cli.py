@@ -13,7 +13,7 @@ from echosynth.errors import InputError
 from echosynth.files import is_disk_full
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=echosynth.__doc__)
-_UsageError = typer.BadParameter.__mro__[1]  # typer carries click inside since 0.26 and stands on it before
+_UsageError = typer.BadParameter.__mro__[1]  # click's UsageError: newer typers carry click inside, older ones stand on it
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
 Seed = Annotated[int, typer.Option(help="the same seed gives the same bytes")]

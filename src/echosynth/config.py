@@ -6,7 +6,7 @@ A preset is a place to start; `study.yaml` holds every value as it ran. Each sta
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import AutoencoderConfig
@@ -16,7 +16,7 @@ from echosynth.networks.reid import ReidConfig
 from echosynth.training.fit import Training
 
 _COMPACT = DenoiserConfig()
-_STILL = {"frames": 1, "tubelet": 1, "labels": 0}  # what makes an image model of a video model
+_STILL = {"frames": 1, "tubelet": 1, "labels": 0, "time_shift": 1.0}  # what makes an image model of a video model
 
 
 class Section(BaseModel):
@@ -60,7 +60,6 @@ class ScreenSection(Section):
 
     alpha: float = Field(0.05, gt=0, lt=1)
     gallery_frames: int = Field(8, ge=1, description="frames of each training clip in the gallery")
-    max_attempts: int = Field(50, ge=1, description="candidates for one place in the release before it is given up")
     fps: float = Field(32.0, gt=0, description="frame rate at which held-out clips are compared: that of the synthetic videos")
     frames: int = Field(64, ge=1, description="length of the videos with which the screen is measured; it serves any length")
     calibration_frames: int = Field(256, ge=1, description="frames of a held-out clip at most")
@@ -74,6 +73,7 @@ class SynthesisSection(Section):
     steps: int = Field(16, ge=1)
     image_steps: int = Field(32, ge=1)
     guidance: float = Field(1.0, ge=0)
+    max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
     ef: str = Field("cohort", description="cohort (the training histogram), uniform (10-90 %), or a value in percent")
     batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
 
@@ -110,6 +110,12 @@ class StudyConfig(Section):
     synthesis: SynthesisSection
     evaluation: EvaluationSection
 
+    @model_validator(mode="after")
+    def _one_rate(self) -> "StudyConfig":
+        if self.screen.fps != self.video.fps:
+            raise ValueError("screen.fps and video.fps must be the same: the screen compares held-out clips at the rate of the synthetic ones")
+        return self
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -130,7 +136,7 @@ def _config(
     recipes = {
         "autoencoder": dict(learning_rate=1e-3),
         "image": generator,
-        "reid": dict(learning_rate=1e-3, precision="fp32"),
+        "reid": dict(learning_rate=2e-3, precision="fp32"),
         "video": generator,
         "evaluation": dict(learning_rate=3e-3),
     }
@@ -160,7 +166,8 @@ def parse(values: dict, source: str) -> StudyConfig:
         return StudyConfig(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{source}: option {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+        where = f"option {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise InputError(f"{source}: {where}{first['msg'].removeprefix('Value error, ')}") from error
 
 
 PRESETS: dict[str, StudyConfig] = {

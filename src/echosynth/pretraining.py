@@ -21,6 +21,7 @@ from echosynth.study import Study
 
 MODELS = {"autoencoder": Autoencoder, "image": Denoiser, "reid": ReidEncoder, "video": Denoiser}
 SITE = "many"
+_DETAIL = ("_low", "_high", "_image", "_video", "_visits", "_frames")  # left out of the card
 SPLITS = {"TRAIN": 0.95, "VAL": 0.025, "TEST": 0.025}  # of the patients: nothing is calibrated here, so nearly all may teach
 
 
@@ -72,7 +73,7 @@ def card(study: Study, command: str) -> str:
     ]
     for name in MODELS:
         done = study.summary(name)
-        figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float))
+        figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
         training = config[name]["training"]
         lines.append(f"| {name} | {training['steps']} | {training['batch_size']} | {done['seconds']:.0f} | {figures} |")
     return "\n".join(lines) + "\n"

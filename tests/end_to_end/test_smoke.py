@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,11 +222,30 @@ def write_pediatric(folder, rng, clips=20):
         csv.writer(file).writerows(with_header)
 
 
-def test_a_cohort_of_another_make_goes_through_unchanged(tmp_path):
+@pytest.fixture(scope="module")
+def weights(cohort):
+    """A pre-training of a few steps, on the phantoms that are there already."""
+    out = cohort.parent / "pretraining"
+    shutil.copytree(cohort, out / "cohort")
+    short = [f"{section}.training.{option}" for section in ("autoencoder", "image", "reid", "video") for option in ("steps=4", "batch_size=8")]
+    options = [part for option in (*short, "screen.planted_images=2", "screen.planted_videos=1") for part in ("--set", option)]
+    echosynth("pretrain", out, "--patients", 10, "--clips-per-patient", 2, "--seed", 3, *options)
+    return out / "weights"
+
+
+def test_a_pretraining_leaves_small_weights_and_a_card(weights):
+    assert sorted(path.name for path in weights.iterdir()) == ["CARD.md", "autoencoder", "image", "reid", "video"]
+    assert 1e6 < sum(path.stat().st_size for path in weights.rglob("*")) < 20e6
+    card = (weights / "CARD.md").read_text()
+    assert "echosynth pretrain OUT --patients 10 --clips-per-patient 2 --seed 3 --set autoencoder.training.steps=4" in card and "| video | 4 | 8 |" in card
+
+
+def test_a_cohort_of_another_make_goes_through_unchanged(tmp_path, weights):
     write_pediatric(tmp_path / "pediatric", np.random.default_rng(0))
     before = digests(tmp_path / "pediatric")
-    echosynth("run", tmp_path / "study", "--cohort", tmp_path / "pediatric", "--preset", "smoke", "--init", "none")
+    echosynth("run", tmp_path / "study", "--cohort", tmp_path / "pediatric", "--preset", "smoke", "--init", weights)
     assert digests(tmp_path / "pediatric") == before
+    assert json.loads((tmp_path / "study" / "autoencoder" / "stage.json").read_text())["summary"]["encoder"] == "frozen"
     metrics = json.loads((tmp_path / "study" / "report" / "metrics.json").read_text())
     assert all(is_figure(metrics, key) for key in METRICS)
     assert not inspect(tmp_path / "study" / "synthetic").problems

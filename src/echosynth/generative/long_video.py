@@ -36,7 +36,7 @@ def stream_video(
         if tail is not None:
             known, mask = torch.zeros_like(start), torch.zeros(start.shape[:2], dtype=torch.bool, device=start.device)
             known[:, :overlap], mask[:, :overlap] = tail, True
-        sample = sampler(denoiser, start, Condition(labels, anchor, known, mask), steps, on_step=on_step, guidance=guidance)
+        sample = sampler(denoiser, start, Condition(labels, anchor, known, mask), steps, on_step=on_step, guidance=guidance, shift=denoiser.config.time_shift)
         fresh = sample[:, overlap if k else 0 :]
         tail = (fresh if tail is None else torch.cat((tail, fresh), 1))[:, -overlap:]
         yield fresh[:, : frames - done]

@@ -59,7 +59,7 @@ class Models:
     def draw_images(self, noise: torch.Tensor, steps: int) -> torch.Tensor:
         """Noise (B, C, h, w) -> latent frames (B, C, h, w)."""
         labels = noise.new_zeros(len(noise), self.image.config.labels)
-        return euler(self.image, noise[:, None], Condition(labels=labels), steps)[:, 0]
+        return euler(self.image, noise[:, None], Condition(labels=labels), steps, shift=self.image.config.time_shift)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
 
     Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
     (slot, attempt, kind, score, p, kept) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
-    cannot be filled within `screen.max_attempts` attempts.
+    cannot be filled within `synthesis.max_attempts` attempts.
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
@@ -118,7 +118,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     with progress("synthesis", count, len(journal.done)) as advance, precision_context(device, config.video.training.precision), torch.inference_mode():
         todo = [slot for slot in range(count) if slot not in journal.done]
         for first in range(0, len(todo), options.batch_size):
-            _fill(models, todo[first : first + options.batch_size], plan, options, seed, config.video.fps, config.screen.max_attempts, journal, advance)
+            _fill(models, todo[first : first + options.batch_size], plan, options, seed, config.video.fps, options.max_attempts, journal, advance)
 
     rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
     with atomic_file(screening or out / "screening.parquet") as partial:

@@ -97,7 +97,7 @@ def generator_loss(model: Denoiser, batch: dict[str, Tensor], rng: torch.Generat
     """Flow matching loss of a batch of `Windows`."""
     mask = batch.get("mask")
     condition = Condition(batch["labels"], batch.get("anchor"), None if mask is None else batch["data"], mask)
-    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng)}
+    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift)}
 
 
 def train_generator(model: Denoiser, windows: Windows, training: Training, folder: Path, seed: int, title: str) -> None:
