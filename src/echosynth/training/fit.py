@@ -32,6 +32,7 @@ from echosynth.networks.base import NetworkConfig
 from echosynth.networks.precision import Precision, precision_context
 from echosynth.progress import progress
 from echosynth.randomness import torch_rng
+from echosynth.training.muon import Muon
 
 
 class Training(NetworkConfig):
@@ -143,8 +144,7 @@ class _State:
         if rest:
             self.optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True))
         if muon:
-            # Keller Jordan, https://kellerjordan.github.io/posts/muon/
-            self.optimizers.append(torch.optim.Muon([self.parameters[name] for name in sorted(muon)], lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+            self.optimizers.append(Muon([self.parameters[name] for name in sorted(muon)], lr=config.muon_learning_rate, weight_decay=config.weight_decay))
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def set_learning_rates(self, step: int) -> float:

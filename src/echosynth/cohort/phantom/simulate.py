@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
 from echosynth.cohort.phantom.heart import LeftVentricle, Patient, contraction, draw_patient
@@ -102,7 +103,7 @@ def simulate_cohort(
     split = _splits(patients, seed, splits)
     jobs = [(out, seed, p, v, site) for p in range(patients) for v in range(clips_per_patient)]
     rows, tracings = [], []
-    with progress("simulating", len(jobs)) as advance, ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+    with progress("simulating", len(jobs)) as advance, ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
         for (_, _, p, _, _), (row, traced) in zip(jobs, pool.map(_simulate_file, jobs, chunksize=1), strict=True):
             rows.append(row | {"patient": f"P{p:06d}", "split": split[p]})
             tracings.extend(traced)
@@ -121,6 +122,11 @@ def _splits(patients: int, seed: int, splits: dict[str, float]) -> list[str]:
     names = ["VAL"] * held_out[0] + ["TEST"] * held_out[1]
     names = ["TRAIN"] * (patients - len(names)) + names
     return [names[i] for i in np.argsort(order)]
+
+
+def _one_thread() -> None:
+    """Small matrix products: threads of a worker's own would only fight those of the others."""
+    threadpool_limits(1)
 
 
 def _simulate_file(job: tuple[Path, int, int, int, str]) -> tuple[dict, list[list]]:
