@@ -16,11 +16,12 @@ def test_same_path_as_one_matrix_at_a_time():
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((8, 8), (8, 8), (32, 8), (8, 32))]
     ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    targets = [torch.randn(p.shape, generator=generator) for p in start]
     optimizers = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
     for _ in range(5):
         for parameters in (ours, theirs):
-            for p, target in zip(parameters, reversed(start), strict=True):
-                p.grad = (p.detach() - target.T.reshape(p.shape)).clone()
+            for p, target in zip(parameters, targets, strict=True):
+                p.grad = p.detach() - target
         for optimizer in optimizers:
             optimizer.step()
     for p, q, first in zip(ours, theirs, start, strict=True):
