@@ -28,12 +28,21 @@ def inputs(frames: int = 8, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor,
 
 
 @torch.no_grad()
-def test_shape_follows_the_input_and_the_start_is_zero():
+def test_shape_follows_the_input_and_the_start_is_the_best_linear_guess():
     x, t, condition = inputs()
     assert random_denoiser()(x, t, condition).shape == x.shape
     short = Condition(condition.labels, condition.anchor)
     assert random_denoiser()(x[:, :4], t, short).shape == (2, 4, 3, 4, 4)
-    assert not Denoiser(TINY)(x, t, condition).any()
+    d = ((1 - t).square() + t.square())[:, None, None, None, None]
+    assert torch.allclose(Denoiser(TINY)(x, t, condition), (2 * t - 1)[:, None, None, None, None] / d * x, atol=1e-6)
+
+
+def test_what_the_network_has_to_tell_has_unit_variance():
+    data, noise = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))
+    for t in (0.0, 0.3, 0.5, 0.9, 1.0):
+        d = (1 - t) ** 2 + t**2
+        told = ((noise - data) - (2 * t - 1) / d * ((1 - t) * data + t * noise)) * d**0.5
+        assert abs(told.std() - 1) < 0.01
     with pytest.raises(AssertionError):
         random_denoiser()(x[:, :5], t, short)
 

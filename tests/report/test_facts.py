@@ -1,11 +1,11 @@
 """Figures as text: units, targets, intervals, tables."""
 
 import pytest
-from conftest import METRICS
 from rich.console import Console
 
 from echosynth.report.facts import beat_sentence, metric_row, one_sentence, results_table, run_facts, tables, without_paths
 from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, show
+from toy_study import METRICS
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import METRICS, SECRET, make_study
 from PIL import Image
 
 from echosynth.config import preset
 from echosynth.files import read_json, write_json
 from echosynth.report import STAGE, write_report
 from echosynth.study import Study
+from toy_study import METRICS, SECRET, make_study
 
 VOID = {"meta", "img", "input", "br", "link"}
 

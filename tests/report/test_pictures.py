@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import beating, make_clips
 from PIL import Image
 
 from echosynth.config import preset
@@ -16,6 +15,7 @@ from echosynth.report import animated_montage, figures, montage, pictures
 from echosynth.report.__main__ import main
 from echosynth.report.pictures import NotComputed
 from echosynth.study import Study
+from toy_study import beating, make_clips
 
 
 @pytest.mark.parametrize(("fps", "step", "shown"), [(50, 3, 50 / 3), (32, 2, 16), (30, 2, 15), (60, 3, 20), (15, 1, 15)])

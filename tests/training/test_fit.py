@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from echosynth.errors import InputError
 from echosynth.randomness import numpy_rng
 from echosynth.training.fit import Training, _State, fit
+from echosynth.training.muon import Muon
 
 CONFIG = Training(steps=10, batch_size=8, learning_rate=1e-2, muon_learning_rate=0.02, ema=0.9, checkpoint_every=5, log_every=2, precision="fp32")
 
@@ -132,7 +133,7 @@ def test_schedule():
 def test_muon_takes_the_matrices_of_the_blocks():
     state = _State(toy(), CONFIG)
     adamw, muon = state.optimizers
-    assert isinstance(muon, torch.optim.Muon) and len(muon.param_groups[0]["params"]) == 2
+    assert isinstance(muon, Muon) and len(muon.param_groups[0]["params"]) == 2
     assert len(_State(toy(), CONFIG.model_copy(update={"muon_learning_rate": 0.0})).optimizers) == 1
     assert adamw.param_groups[1]["weight_decay"] == 0.0
 

@@ -95,7 +95,7 @@ class Denoiser(Network):
         each = len(blocks) // c.depth
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, blocks[i * each : (i + 1) * each])
-        return _frames(self.output(_modulated_norm(tokens, shift, scale)), c).float()
+        return _velocity(x, t, _frames(self.output(_modulated_norm(tokens, shift, scale)), c).float())
 
 
 class Block(nn.Module):
@@ -166,6 +166,17 @@ class Labels(nn.Module):
         told = ~labels.isnan()
         features = torch.where(told[..., None], self.fourier(labels.nan_to_num()), self.null)
         return self.mlp(features.flatten(1))
+
+
+def _velocity(x: torch.Tensor, t: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """The velocity from the network's output: what is linear in x is given, the rest has unit variance.
+
+    The preconditioning of Karras et al. 2022 (arXiv 2206.00364), worked out for x = (1 - t) data + t noise and data of unit variance: v = ((2t - 1) x + sqrt(d) output) / d with d = (1 - t)^2 + t^2. So at t = 1 the network tells the data, and need
+    not carry the noise through its tokens.
+    """
+    t = t.view(-1, 1, 1, 1, 1)
+    d = (1 - t).square() + t.square()
+    return ((2 * t - 1) * x + d.sqrt() * output) / d
 
 
 def _modulated_norm(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
