@@ -33,8 +33,10 @@ def test_shape_follows_the_input_and_the_start_is_the_best_linear_guess():
     assert random_denoiser()(x, t, condition).shape == x.shape
     short = Condition(condition.labels, condition.anchor)
     assert random_denoiser()(x[:, :4], t, short).shape == (2, 4, 3, 4, 4)
+    with pytest.raises(AssertionError):
+        random_denoiser()(x[:, :5], t, short)
     d = ((1 - t).square() + t.square())[:, None, None, None, None]
-    assert torch.allclose(Denoiser(TINY)(x, t, condition), (2 * t - 1)[:, None, None, None, None] / d * x, atol=1e-6)
+    assert torch.allclose(Denoiser(TINY)(x, t, short), (2 * t - 1)[:, None, None, None, None] / d * x, atol=1e-6)
 
 
 def test_what_the_network_has_to_tell_has_unit_variance():
@@ -43,8 +45,6 @@ def test_what_the_network_has_to_tell_has_unit_variance():
         d = (1 - t) ** 2 + t**2
         told = ((noise - data) - (2 * t - 1) / d * ((1 - t) * data + t * noise)) * d**0.5
         assert abs(told.std() - 1) < 0.01
-    with pytest.raises(AssertionError):
-        random_denoiser()(x[:, :5], t, short)
 
 
 @torch.no_grad()
