@@ -195,7 +195,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=1_400, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_000, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         init="none",
