@@ -109,7 +109,7 @@ class Tissue:
         self._endo_squared = (e**2).astype(np.float32)
         self._annulus = (self.wall_w * (epi[wall] ** 2 - e**2)).astype(np.float32)  # times L0 / L, as LeftVentricle.wall_radius
         septal = self.wall_side < 0
-        patch = smooth_patch(self.wall_s, rng)
+        patch = _smooth_patch(self.wall_s, rng)
         trabeculae = np.where(self.wall_w < 0.3, 2.5 * _smooth_field(self.wall_s * 30, self.wall_side * 4, 3.0, rng), 0.0)
         loss = np.where(septal, 0.25, 1.0) * site.dropout * (11 * patch + 7 * np.exp(-((self.wall_s / 0.12) ** 2)))
         border = 3.0 * np.exp(-((self.wall_w / 0.12) ** 2)) + 4.0 * np.exp(-(((1 - self.wall_w) / 0.12) ** 2))
@@ -190,7 +190,7 @@ class Tissue:
         return px.ravel(), pz.ravel()
 
 
-def smooth_patch(s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _smooth_patch(s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A dropout of random place and width along the wall, 0 to 1."""
     return np.exp(-(((s - rng.uniform(0.25, 0.9)) / rng.uniform(0.1, 0.3)) ** 2)) * rng.uniform(0, 1)
 
