@@ -52,6 +52,7 @@ class VideoSection(Section):
     training: Training
     fps: float = 32.0
     label_dropout: float = 0.1
+    slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for a token's length, as motion does (generative/flow.py)")
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 
@@ -132,7 +133,7 @@ def _config(
     name: str, steps: Steps, batch: Steps, synthesis: SynthesisSection, network: DenoiserConfig = _COMPACT, encoder: str = "frozen", fine_tune: bool = False, **others
 ) -> StudyConfig:
     """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
-    generator = dict(learning_rate=5e-4, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=1e-3, muon_learning_rate=0.02)
+    generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3),
         "image": generator,
@@ -195,7 +196,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_000, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_500, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         init="none",

@@ -109,6 +109,27 @@ def test_loss_is_the_weighted_mean_over_frames_and_padding_is_not_looked_at():
     torch.testing.assert_close(was, (by_frame * weight).sum() / 7)
 
 
+def test_slow_errors_count_more_and_the_minimum_stays():
+    def loss(error, slow, known=0):
+        data = torch.zeros(1, 8, 1, 1, 1)
+        weight = (torch.arange(8) >= known).float()[None]
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(0))
+        return float(flow_loss(lambda x, t, c: noise + error.view(1, 8, 1, 1, 1), data, untold(1), weight, rng, slow=slow, span=4))
+
+    stays, changes = torch.ones(8), torch.tensor([1.0, -1] * 4)
+    assert loss(stays, 0.0) == pytest.approx(1) and loss(stays, 0.5) == pytest.approx(1 + 0.5 * 4)
+    assert loss(changes, 0.5) == pytest.approx(1)
+    assert loss(stays, 0.5, known=4) == pytest.approx(1 + 0.5 * 4)  # known frames count for nothing
+
+    data = MEAN + SD * torch.randn(2000, 4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    losses = [
+        float(flow_loss(lambda x, t, c, f=f: f * gaussian_velocity(x, t, c).float(), data, untold(2000), torch.ones(2000, 4), torch.Generator().manual_seed(1), slow=2.0))
+        for f in (0.9, 1.0, 1.1)
+    ]
+    assert losses[1] < min(losses[0], losses[2])
+
+
 def test_times_are_logit_normal():
     t = draw_times(20_000, torch.Generator().manual_seed(0))
     logit = torch.logit(t)

@@ -153,4 +153,4 @@ def test_batches_depend_on_the_counter_alone_and_keep_black_black():
 
 def test_precision():
     assert uses_bf16("cpu", "bf16") and not uses_bf16("cpu", "fp32")
-    assert uses_bf16("cpu") == torch.cpu._is_amx_tile_supported()
+    assert uses_bf16("cpu") == (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

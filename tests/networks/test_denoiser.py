@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig, _frames, _patches
+from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig, _attend, _frames, _patches
 
 TINY = DenoiserConfig(channels=3, size=4, frames=8, tubelet=2, dim=16, depth=2, heads=2)
 
@@ -115,6 +115,16 @@ def test_attention_along_time_stays_in_its_place_and_along_space_in_its_time():
         other[0, 1, 2] += 1
         changed = (attention(other) - attention(tokens)).abs().amax(-1)[0] > 1e-6
         assert changed.sum() == 4 and changed.select(fixed - 1, (1, 2)[fixed - 1]).all()
+
+
+def test_written_out_attention_is_the_fused_one():
+    q, k, v = torch.randn(3, 2, 3, 5, 8, generator=torch.Generator().manual_seed(0))
+    fused = nn.functional.scaled_dot_product_attention(q, k, v)
+    for single in (True, False):
+        torch.testing.assert_close(_attend(q, k, v, single), fused)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert _attend(q, k, v, single=True).dtype == torch.float32
+        assert (_attend(q, k, v, single=False) - fused).abs().max() < 0.02
 
 
 def test_save_and_open_again(tmp_path):

@@ -8,16 +8,13 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def uses_bf16(device: torch.device | str, precision: Precision = "auto") -> bool:
-    """What `precision` means on `device`: "auto" is bfloat16 on GPUs that have it and on CPUs with AMX, float32 elsewhere.
-
-    AVX512-BF16 alone does not count: without AMX its dot product ran at half the speed of float32 where we measured it (docs/decisions.md).
-    """
+    """What `precision` means on `device`: "auto" is bfloat16 on GPUs that have it and on CPUs with AMX or AVX512-BF16 (docs/decisions.md has figures), float32 elsewhere."""
     if precision != "auto":
         return precision == "bf16"
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return kind == "cpu" and torch.cpu._is_amx_tile_supported()
+    return kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def precision_context(device: torch.device | str, precision: Precision = "auto") -> torch.autocast:

@@ -18,7 +18,7 @@ def run(study: Study) -> dict:
     model = begin(study, "video", Denoiser, section.network)
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
-    train_generator(model, windows, section.training, folder, seed, "video model")
+    train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight)
 
     def finish() -> dict:
         model.save_pretrained(folder)

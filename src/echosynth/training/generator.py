@@ -4,6 +4,7 @@ A sample is a pure function of its counter (`Windows.batch`). The video model le
 anchor frame of the clip at a free phase; a window in which the anchor's place is known; and the continuation of a window's first frames.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from echosynth.progress import progress
 from echosynth.randomness import numpy_rng, torch_rng
 from echosynth.training.fit import Training, fit
 
-PLACED, PREFIX = 0.25, 0.35  # shares of the samples that know the anchor's place, or the window's first frames; the rest have the anchor alone
+PLACED, PREFIX = 0.1, 0.25  # shares of the samples that know the anchor's place, or the window's first frames; the rest have the anchor alone, as most synthesis does
 PREFIXES = (4, 8, 12, 16, 16, 16)  # frames; 16 is what long_video.py continues from
 ANCHOR_INSIDE = 0.5  # how often the anchor is one of the window's frames rather than any of the clip's
 
@@ -93,16 +94,16 @@ def balancing_weights(ef: np.ndarray, balance: float, width: float = 5.0) -> np.
     return weights
 
 
-def generator_loss(model: Denoiser, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """Flow matching loss of a batch of `Windows`."""
+def generator_loss(model: Denoiser, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0) -> dict[str, Tensor]:
+    """Flow matching loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss), over the length of a token."""
     mask = batch.get("mask")
     condition = Condition(batch["labels"], batch.get("anchor"), None if mask is None else batch["data"], mask)
-    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift)}
+    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift, slow, model.config.tubelet)}
 
 
-def train_generator(model: Denoiser, windows: Windows, training: Training, folder: Path, seed: int, title: str) -> None:
+def train_generator(model: Denoiser, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit)."""
-    fit(model, generator_loss, windows.batch, training, folder, seed, title)
+    fit(model, partial(generator_loss, slow=slow), windows.batch, training, folder, seed, title)
 
 
 @torch.no_grad()
