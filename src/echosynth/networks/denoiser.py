@@ -26,7 +26,7 @@ class DenoiserConfig(NetworkConfig):
     depth: int = Field(6, gt=0)
     heads: int = Field(4, gt=0)
     labels: int = Field(1, ge=0, description="numbers in [0, 1] that describe a sample, such as the EF")
-    time_shift: float = Field(3.0, gt=0, description="above 1, training and sampling spend more of the path near the noise, where a video's motion is decided")
+    time_shift: float = Field(6.0, gt=0, description="above 1, training and sampling spend more of the path near the noise, where a video's motion is decided")
 
     @model_validator(mode="after")
     def _fits(self) -> "DenoiserConfig":

@@ -24,24 +24,24 @@ _FLOOR = 0.02  # sd of what counts as black in a spectrum, on the scale of [-1, 
 
 
 class Discriminator(nn.Module):
-    """Patch discriminator: frames (N, 1, H, W) to one score a patch (N, 1, H/8, W/8), high for what it takes for an original."""
+    """Patch discriminator: frames (N, 1, H, W) to one score a patch (N, 1, H/8, W/8), high for what it takes for an original.
+
+    Beside the frame it sees the frame minus its local mean, amplified: texture is a small part of a frame's contrast, and without it the discriminator is blind to smoothing for longer than
+    a training lasts (docs/decisions.md).
+    """
 
     def __init__(self, width: int = 32):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4, width, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 2 * width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 3, padding=1),
-        )
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(8, width, 3, padding=1)]
+        for inputs in (width, 2 * width):
+            layers += [nn.GroupNorm(4, inputs), nn.LeakyReLU(0.2), nn.Conv2d(inputs, 2 * width, 4, stride=2, padding=1)]
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(4, 2 * width), nn.LeakyReLU(0.2), nn.Conv2d(2 * width, 1, 3, padding=1))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.layers(frames.contiguous(memory_format=torch.channels_last)).float()
+        frames = frames.float()
+        texture = frames - F.avg_pool2d(frames, 5, 1, 2, count_include_pad=False)
+        return self.layers(torch.cat((frames, 5 * texture), 1).contiguous(memory_format=torch.channels_last)).float()
 
 
 class AutoencoderTraining(nn.Module):
