@@ -61,7 +61,7 @@ def test_training_batches_have_unit_variance():
 def test_standardise_sets_the_statistics_that_encode_uses():
     network, frames = small(), speckle(100)
     standardise(network, frames)
-    latents = encode_clip(network, frames)
+    latents = encode_clip(network, frames, "fp32")
     assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
     assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3)
 
