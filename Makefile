@@ -4,7 +4,7 @@ VENV := .venv
 ECHOSYNTH := $(VENV)/bin/echosynth
 TORCH := $(shell grep -o '^torch==[0-9.]*' requirements-torch.lock)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-DEMO_PATIENTS ?= 200
+DEMO_PATIENTS ?= 300
 DEMO_CLIPS ?= 2
 DEMO_SITE ?= alder
 DEMO_SEED ?= 11
