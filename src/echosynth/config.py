@@ -33,7 +33,7 @@ class AutoencoderSection(Section):
     encoder: Literal["frozen", "trained"] = Field("frozen", description="ignored (trained) where the study starts from nothing")
     spectrum_weight: float = 0.1
     adversarial_weight: float = 0.05
-    adversarial_start: float = Field(0.3, description="fraction of the steps before the discriminator joins")
+    adversarial_start: float = Field(0.3, description="fraction of the steps before the decoder heeds the discriminator")
     frames_in_memory: int = 20_000
 
 
@@ -135,7 +135,7 @@ def _config(
     """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
     generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
-        "autoencoder": dict(learning_rate=1e-3),
+        "autoencoder": dict(learning_rate=1e-3, beta1=0.5),
         "image": generator,
         "reid": dict(learning_rate=2e-3, precision="fp32"),
         "video": generator,
@@ -144,7 +144,7 @@ def _config(
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
     return StudyConfig(
         preset=name,
-        autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder, adversarial_start=0.1 if fine_tune else 0.3),
+        autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder, adversarial_start=0.15 if fine_tune else 0.3),
         image=ImageSection(network=network.model_copy(update=_STILL), training=training["image"]),
         reid=ReidSection(training=training["reid"]),
         video=VideoSection(network=network, training=training["video"]),
@@ -182,7 +182,7 @@ PRESETS: dict[str, StudyConfig] = {
     "demo": _config(
         "demo",
         Steps(autoencoder=300, image=250, reid=400, video=300, evaluation=300),
-        Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
+        Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=300),
         fine_tune=True,
         screen=ScreenSection(alpha=0.03),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
@@ -197,7 +197,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_500, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_000, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         init="none",

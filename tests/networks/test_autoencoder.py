@@ -107,11 +107,12 @@ def test_each_of_the_two_players_gets_the_gradient_of_its_own_loss():
     assert torch.allclose(total[1], 0.25 * discriminator[1], atol=1e-5)
 
 
-def test_discriminator_joins_late():
+def test_the_discriminator_learns_from_the_start_and_the_decoder_heeds_it_late():
     model = AutoencoderTraining(small(training=True), freeze_encoder=False)
     batch = {"frames": to_unit(torch.from_numpy(speckle(4))), "done": 0.4}
-    assert "discriminator" not in make_loss(0.1, 1.0, 0.5)(model, batch, torch.Generator())
-    assert "discriminator" in make_loss(0.1, 1.0, 0.4)(model, batch, torch.Generator())
+    early, late = (make_loss(0.1, 1.0, start)(model, batch, torch.Generator()) for start in (0.5, 0.4))
+    assert "discriminator" in early and "adversarial" not in early and "adversarial" in late
+    assert "discriminator" not in make_loss(0.1, 0.0, 0.0)(model, batch, torch.Generator())
 
 
 @pytest.mark.parametrize("frozen", [True, False])

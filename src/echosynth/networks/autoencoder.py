@@ -24,7 +24,7 @@ class AutoencoderConfig(NetworkConfig):
     widths: tuple[int, int] = Field((48, 96), description="channels at 1/4 and at 1/8 of the resolution")
     blocks: tuple[int, int] = Field((2, 3), description="residual blocks of the encoder at 1/4 and at 1/8")
     decoder_blocks: tuple[int, int] = Field((3, 4), description="residual blocks of the decoder at 1/4 and at 1/8")
-    noise: float = Field(0.1, ge=0, description="sd of the noise on the latents that the decoder is trained on")
+    noise: float = Field(0.1, ge=0, description="largest sd of the noise on the latents that the decoder is trained on")
 
 
 class ResidualBlock(nn.Module):

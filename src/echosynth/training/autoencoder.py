@@ -61,24 +61,30 @@ class AutoencoderTraining(nn.Module):
 
 
 def make_loss(spectrum_weight: float, adversarial_weight: float, adversarial_start: float) -> Callable[[AutoencoderTraining, dict, torch.Generator], dict[str, Tensor]]:
-    """The loss for `fit`; the discriminator joins when the fraction `adversarial_start` of the steps is done. A batch is {"frames": (N, 1, H, W) in [-1, 1], "done": fraction}."""
+    """The loss for `fit`. A batch is {"frames": (N, 1, H, W) in [-1, 1], "done": fraction}.
+
+    The discriminator learns from the first step on and the decoder heeds it when the fraction `adversarial_start` of the steps is done: one that knows texture by then pulls at texture, while
+    two beginners chase each other round brightness and contrast.
+    """
 
     def loss(model: AutoencoderTraining, batch: dict, rng: torch.Generator) -> dict[str, Tensor]:
         real, autoencoder = batch["frames"], model.autoencoder
         latents = autoencoder.encode(real)
-        noise = torch.randn(latents.shape, generator=rng).to(latents.device)
-        fake = autoencoder.decode(latents + autoencoder.config.noise * noise)
+        level = autoencoder.config.noise * torch.rand(len(latents), 1, 1, 1, generator=rng)  # down to none, so that texture does not hang on it
+        fake = autoencoder.decode(latents + (level * torch.randn(latents.shape, generator=rng)).to(latents.device))
         error = fake - real
         values = {"l1": error.abs().mean(), "mse": error.square().mean(), "spectrum": (log_spectrum(fake) - log_spectrum(real)).abs().mean()}
         total = values["l1"] + values["mse"] + spectrum_weight * values["spectrum"]
-        if adversarial_weight and batch["done"] >= adversarial_start:
+        if adversarial_weight:
             discriminator = model.discriminator
-            constant = {name: p.detach() for name, p in discriminator.named_parameters()}
-            values["adversarial"] = -functional_call(discriminator, constant, fake).mean()
             scores = discriminator(torch.cat([real, fake.detach()]))
             values["discriminator"] = F.relu(1 - scores[: len(real)]).mean() + F.relu(1 + scores[len(real) :]).mean()
             # Adam makes the discriminator's steps independent of the weight; without it its gradient would rule the clipping of both.
-            total = total + adversarial_weight * (values["adversarial"] + values["discriminator"])
+            total = total + adversarial_weight * values["discriminator"]
+            if batch["done"] >= adversarial_start:
+                constant = {name: p.detach() for name, p in discriminator.named_parameters()}
+                values["adversarial"] = -functional_call(discriminator, constant, fake).mean()
+                total = total + adversarial_weight * values["adversarial"]
         return {"loss": total} | values
 
     return loss

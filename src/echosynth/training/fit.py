@@ -41,6 +41,7 @@ class Training(NetworkConfig):
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="over all processes")
     learning_rate: float = Field(gt=0, description="AdamW")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's memory of the gradient; adversarial training wants a short one, 0.5")
     muon_learning_rate: float = Field(0.0, ge=0, description="Muon on the matrices inside `blocks`, AdamW on the rest; 0 = AdamW alone")
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.02, ge=0, le=1)
@@ -142,7 +143,7 @@ class _State:
         groups = [{"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay}, {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0}]
         self.optimizers: list[torch.optim.Optimizer] = []
         if rest:
-            self.optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True))
+            self.optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, 0.99), fused=True))
         if muon:
             self.optimizers.append(Muon([self.parameters[name] for name in sorted(muon)], lr=config.muon_learning_rate, weight_decay=config.weight_decay))
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
