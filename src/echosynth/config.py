@@ -130,15 +130,23 @@ class Steps:
 
 
 def _config(
-    name: str, steps: Steps, batch: Steps, synthesis: SynthesisSection, network: DenoiserConfig = _COMPACT, encoder: str = "frozen", fine_tune: bool = False, **others
+    name: str,
+    steps: Steps,
+    batch: Steps,
+    synthesis: SynthesisSection,
+    network: DenoiserConfig = _COMPACT,
+    encoder: str = "frozen",
+    fine_tune: bool = False,
+    schedule: dict | None = None,
+    **others,
 ) -> StudyConfig:
-    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing. `schedule` is of the video model's training."""
     generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3, beta1=0.5),
         "image": generator,
         "reid": dict(learning_rate=2e-3, precision="fp32"),
-        "video": generator,
+        "video": generator | (schedule or {}),
         "evaluation": dict(learning_rate=3e-3),
     }
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
@@ -181,9 +189,9 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=300, image=250, reid=400, video=300, evaluation=300),
+        Steps(autoencoder=300, image=200, reid=400, video=240, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=300),
+        SynthesisSection(videos=240, guidance=1.5),
         fine_tune=True,
         screen=ScreenSection(alpha=0.03),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
     ),
@@ -197,9 +205,10 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=3_000, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
+        schedule=dict(warmup=0.03, decay=0.57),
         init="none",
     ),
 }

@@ -68,14 +68,14 @@ def card(study: Study, command: str) -> str:
         "- Licence: Apache-2.0, as the code",
         "- Limits: a phantom is not a patient. Fine-tune on a cohort before anything is concluded from what they make; not for diagnosis.",
         "",
-        "| model | steps | batch | seconds | figures on held-out phantoms |",
-        "|---|---|---|---|---|",
+        "| model | steps | batch | figures on held-out phantoms |",
+        "|---|---|---|---|",
     ]
     for name in MODELS:
         done = study.summary(name)
         figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
         training = config[name]["training"]
-        lines.append(f"| {name} | {training['steps']} | {training['batch_size']} | {done['seconds']:.0f} | {figures} |")
+        lines.append(f"| {name} | {training['steps']} | {training['batch_size']} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
