@@ -65,7 +65,7 @@ def test_beat_sentence():
 
 def test_every_entry_is_explained():
     assert all(about.words and about.label for about in ENTRIES.values())
-    assert all(ENTRIES[key].brief for key in (*KEY_FIGURES, *SECOND_FIGURES))
+    assert all(entry(key).brief for key in (*KEY_FIGURES, *SECOND_FIGURES))
 
 
 def test_one_sentence_says_what_there_is():
