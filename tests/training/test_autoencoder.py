@@ -1,11 +1,11 @@
-"""Training the autoencoder: what its discriminator sees, and its batches (the losses are tested beside the network)."""
+"""What the autoencoder's discriminator sees; its losses and batches are tested beside the network."""
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from echosynth.training.autoencoder import Discriminator, make_batch
+from echosynth.training.autoencoder import Discriminator
 
 
 def speckle(count: int, smoothed: float = 0.0, seed: int = 0) -> torch.Tensor:
@@ -29,10 +29,3 @@ def test_the_discriminator_soon_tells_speckle_from_a_smoothed_picture():
     with torch.no_grad():
         real, smooth = model(speckle(8, 0.0, 1000)).mean(), model(speckle(8, 0.6, 1000)).mean()
     assert real > 0.5 and smooth < -0.5
-
-
-def test_batches_are_a_function_of_the_counter():
-    frames = ((speckle(40)[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
-    batch = make_batch(frames, 8, 10, seed=3)
-    whole, parts = batch(range(16, 24)), [batch(range(16, 20)), batch(range(20, 24))]
-    assert torch.equal(whole["frames"], torch.cat([part["frames"] for part in parts])) and whole["done"] == 0.2

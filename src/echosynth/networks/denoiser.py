@@ -146,8 +146,8 @@ class Attention(nn.Module):
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, single: bool) -> torch.Tensor:
     """softmax(q k' / sqrt(d)) v for (..., n, d), in float32 where `single`.
 
-    Written out on a CPU: its fused attention is made for long sequences, and takes two to five times as long for ours, backwards above all and in bfloat16 most.
-    Along time, sequences are so short that bfloat16 costs more than it saves.
+    Written out on a CPU, whose fused attention takes four to seven times as long in bfloat16 for sequences as short as ours, because of its backward pass (docs/decisions.md).
+    Along time they are so short that bfloat16 costs more than it saves.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v)
