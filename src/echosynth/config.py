@@ -16,7 +16,7 @@ from echosynth.networks.reid import ReidConfig
 from echosynth.training.fit import Training
 
 _COMPACT = DenoiserConfig()
-_STILL = {"frames": 1, "tubelet": 1, "labels": 0, "time_shift": 1.0}  # what makes an image model of a video model
+_STILL = {"bands": (1,), "labels": 0, "time_shift": 1.0}  # what makes an image model of a video model
 
 
 class Section(BaseModel):
@@ -52,7 +52,7 @@ class VideoSection(Section):
     training: Training
     fps: float = 32.0
     label_dropout: float = 0.1
-    slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for a token's length, as motion does (generative/flow.py)")
+    slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 
@@ -137,16 +137,15 @@ def _config(
     network: DenoiserConfig = _COMPACT,
     encoder: str = "frozen",
     fine_tune: bool = False,
-    schedule: dict | None = None,
     **others,
 ) -> StudyConfig:
-    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing. `schedule` is of the video model's training."""
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
     generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3, beta1=0.5),
         "image": generator,
         "reid": dict(learning_rate=2e-3, precision="fp32"),
-        "video": generator | (schedule or {}),
+        "video": generator,
         "evaluation": dict(learning_rate=3e-3),
     }
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
@@ -208,7 +207,6 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
-        schedule=dict(warmup=0.03, decay=0.57),
         init="none",
     ),
 }

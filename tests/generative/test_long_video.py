@@ -6,7 +6,7 @@ import torch
 from echosynth.generative.long_video import sample_video, stream_video
 from echosynth.networks.denoiser import Denoiser, DenoiserConfig
 
-CONFIG = DenoiserConfig(channels=2, size=4, frames=8, tubelet=2, dim=16, depth=1, heads=1)
+CONFIG = DenoiserConfig(channels=2, size=4, bands=(1, 1, 2, 4), dim=16, depth=1, heads=1)
 
 
 def noise(k: int) -> torch.Tensor:
@@ -55,7 +55,8 @@ def test_an_overlap_past_half_the_window_reaches_into_the_window_before():
 def test_any_length_and_a_shorter_video_is_the_start_of_a_longer_one(frames):
     torch.manual_seed(0)
     model = Denoiser(CONFIG).eval()
-    torch.nn.init.normal_(model.output.weight, std=0.3)
+    for layer in model.bands.output:
+        torch.nn.init.normal_(layer.weight, std=0.3)
     parts = list(stream_video(model, noise, ANCHOR, LABELS, frames, steps=2, overlap=4))
     assert sum(part.shape[1] for part in parts) == frames
     assert torch.equal(torch.cat(parts, 1), sample_video(model, noise, ANCHOR, LABELS, 20, steps=2, overlap=4)[:, :frames])

@@ -9,10 +9,10 @@ from echosynth.cohort.latents import LatentStore, write_latents
 from echosynth.generative.samplers import euler
 from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
 from echosynth.training.fit import Training
-from echosynth.training.generator import Windows, balancing_weights, generator_loss, held_out_loss, train_generator
+from echosynth.training.generator import Windows, balancing_weights, held_out_loss, measure_spread, train_generator
 
-VIDEO = DenoiserConfig(channels=2, size=4, frames=32, tubelet=4, dim=16, depth=1, heads=1)
-IMAGE = VIDEO.model_copy(update={"frames": 1, "tubelet": 1, "labels": 0})
+VIDEO = DenoiserConfig(channels=2, size=4, bands=(1, 1, 2, 4, 24), dim=16, depth=1, heads=1)
+IMAGE = VIDEO.model_copy(update={"bands": (1,), "labels": 0})
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +95,15 @@ def test_balancing_favours_rare_efs():
     assert np.allclose(balancing_weights(np.array([np.nan, np.nan]), 0.5), 1)
 
 
-def test_padding_does_not_reach_the_loss(store):
-    torch.manual_seed(0)
+def test_a_new_model_measures_how_strong_each_frequency_is(store):
+    model = Denoiser(IMAGE)
+    measure_spread(model, Windows(store, np.arange(4), IMAGE, seed=0))
+    data = Windows(store, np.arange(4), IMAGE, seed=0).batch(range(128))["data"]
+    torch.testing.assert_close(model.bands.spread, data.square().mean().sqrt()[None])
     model = Denoiser(VIDEO)
-    for layer in (model.modulation, model.output):
-        torch.nn.init.normal_(layer.weight, std=0.1)
-    batch = Windows(store, np.array([2]), VIDEO, seed=0).batch(range(8))
-    padded = ((batch["weight"] == 0) & ~batch["mask"])[:, :, None, None, None]
-    assert padded.any()
-    other = {**batch, "data": torch.where(padded, 50.0, batch["data"])}
-    losses = [generator_loss(model, b, torch.Generator().manual_seed(0))["loss"] for b in (batch, other)]
-    assert torch.equal(*losses)
+    measure_spread(model, Windows(store, np.array([0]), VIDEO, seed=0, fps=50.0))
+    # A ramp over frames: strong at zero, then weaker and weaker, and nothing at even frequencies.
+    assert model.bands.spread[0] > model.bands.spread[1] > 5 * model.bands.spread[3] and model.bands.spread[2::2].max() < 0.01
 
 
 def test_a_tiny_generator_learns_a_video_and_obeys_its_label(tmp_path):
@@ -114,11 +112,13 @@ def test_a_tiny_generator_learns_a_video_and_obeys_its_label(tmp_path):
     ramp = torch.linspace(-1, 1, 8)[:, None, None, None].expand(8, 1, 2, 2)
     write_latents(tmp_path, clips, lambda name: ramp if name == "up" else -ramp)
     store = LatentStore.open(tmp_path)
-    config = DenoiserConfig(channels=1, size=2, frames=8, patch=2, tubelet=2, dim=32, depth=2, heads=1, time_shift=2.0)  # so few numbers drown late
+    config = DenoiserConfig(channels=1, size=2, bands=(1, 1, 2, 4), patch=2, dim=32, depth=2, heads=1, time_shift=2.0)  # so few numbers drown late
     torch.manual_seed(0)
+    windows = Windows(store, np.array([0, 1]), config, seed=0)
     model = Denoiser(config)
+    measure_spread(model, windows)
     training = Training(steps=250, batch_size=16, learning_rate=3e-3, muon_learning_rate=0.02, precision="fp32", ema=0.98)
-    train_generator(model, Windows(store, np.array([0, 1]), config, seed=0), training, tmp_path / "video", 0, "toy")
+    train_generator(model, windows, training, tmp_path / "video", 0, "toy")
     losses = held_out_loss(model, store, 0, training, "toy", samples=32)
     assert losses["loss_train"] < 0.35 and losses["loss_val"] < 0.35  # 2 for a velocity of zero
 

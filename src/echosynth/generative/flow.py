@@ -31,18 +31,17 @@ def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 def flow_loss(denoiser: Velocity, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0, slow: float = 0.0, span: int = 4) -> Tensor:
     """Flow matching loss: the mean over frames, weighted by `weight` (B, T), of the squared error of the velocity.
 
-    data (B, T, C, h, w). Frames of weight 0 (padding, known frames) do not count, and what is in them is not looked at except through `condition.known`;
-    `rng` is a CPU generator.
+    data (B, T, C, h, w). Errors in frames of weight 0 (padding, known frames) do not count; `rng` is a CPU generator.
 
     `slow` adds the squared error of the means over `span` successive frames, `span` times, so that an error that stays counts 1 + slow * span and one that changes from
     frame to frame 1: motion counts more than speckle, whose changes nobody can foretell. Any such positive definite form has the same minimum, the mean velocity.
     """
     noise = torch.randn(data.shape, generator=rng).to(data.device)
     t = draw_times(len(data), rng, shift).to(data.device)
-    noisy = torch.where(weight[:, :, None, None, None] > 0, interpolate(data, noise, t), noise)
-    error = denoiser(noisy, t, condition) - (noise - data)
+    error = denoiser(interpolate(data, noise, t), t, condition) - (noise - data)
     total = (error.square().mean((2, 3, 4)) * weight).sum()
     if slow:
-        means = (error * weight[:, :, None, None, None]).unflatten(1, (-1, span)).mean(2)
+        whole = data.shape[1] // span * span
+        means = (error * weight[:, :, None, None, None])[:, :whole].unflatten(1, (-1, span)).mean(2)
         total = total + slow * span**2 * means.square().mean((2, 3, 4)).sum()
     return total / weight.sum().clamp(min=1e-6)

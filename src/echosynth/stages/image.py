@@ -7,7 +7,7 @@ from echosynth.cohort.latents import LatentStore
 from echosynth.networks.denoiser import Denoiser
 from echosynth.stages.start import begin
 from echosynth.study import Stage, Study
-from echosynth.training.generator import Windows, held_out_loss, train_generator
+from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
 
 
 def run(study: Study) -> dict:
@@ -15,9 +15,9 @@ def run(study: Study) -> dict:
     config, folder = study.config, study.folder("image")
     section, seed = config.image, config.seed
     store = LatentStore.open(study.folder("latents"))
-    model = begin(study, "image", Denoiser, section.network)
     # Frames as they are in the cohort: the image model is not told an EF, so a balanced draw would bias what it makes.
     windows = Windows(store, np.flatnonzero((store.index["split"] == "TRAIN").to_numpy()), section.network, seed, balance=0.0)
+    model = begin(study, "image", Denoiser, section.network, lambda new: measure_spread(new, windows))
     train_generator(model, windows, section.training, folder, seed, "image model")
 
     def finish() -> dict:

@@ -1,5 +1,6 @@
 """Where a stage starts from: the study's cohort, and the weights that `init` names."""
 
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +55,11 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig)
     return None
 
 
-def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork:
-    """What `initial` gives, or a network drawn by the study's seed where that is nothing."""
+def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig, prepare: Callable[[AnyNetwork], None] = lambda network: None) -> AnyNetwork:
+    """What `initial` gives, or, where that is nothing, a network drawn by the study's seed and handed to `prepare`."""
     torch.manual_seed(study.config.seed)
-    return initial(study.config.init, name, kind, config) or kind(config)
+    network = initial(study.config.init, name, kind, config)
+    if network is None:
+        network = kind(config)
+        prepare(network)
+    return network

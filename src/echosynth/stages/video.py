@@ -7,7 +7,7 @@ from echosynth.cohort.latents import LatentStore
 from echosynth.networks.denoiser import Denoiser
 from echosynth.stages.start import begin
 from echosynth.study import Stage, Study
-from echosynth.training.generator import Windows, held_out_loss, train_generator
+from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
 
 
 def run(study: Study) -> dict:
@@ -15,9 +15,9 @@ def run(study: Study) -> dict:
     config, folder = study.config, study.folder("video")
     section, seed = config.video, config.seed
     store = LatentStore.open(study.folder("latents"))
-    model = begin(study, "video", Denoiser, section.network)
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
+    model = begin(study, "video", Denoiser, section.network, lambda new: measure_spread(new, windows))
     train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight)
 
     def finish() -> dict:

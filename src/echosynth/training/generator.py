@@ -39,7 +39,9 @@ class Windows:
         self.cumulative = np.cumsum(balancing_weights(self.ef, balance))
 
     def batch(self, samples: range) -> dict[str, Tensor]:
-        """Samples with these counters: data (B, T, C, h, w), labels (B, L) and weight (B, T); of videos also anchor (B, C, h, w) and mask (B, T) of known frames."""
+        """Samples with these counters: data (B, T, C, h, w), labels (B, L) and weight (B, T); of videos also anchor (B, C, h, w) and mask (B, T) of known frames.
+
+        A clip that ends within the window stands still from there on, and those frames have weight 0."""
         draw = self._frame if self.config.frames == 1 else self._video
         drawn = [draw(numpy_rng(self.seed, "generator", sample)) for sample in samples]
         return {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
@@ -95,10 +97,15 @@ def balancing_weights(ef: np.ndarray, balance: float, width: float = 5.0) -> np.
 
 
 def generator_loss(model: Denoiser, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0) -> dict[str, Tensor]:
-    """Flow matching loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss), over the length of a token."""
+    """Flow matching loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss)."""
     mask = batch.get("mask")
     condition = Condition(batch["labels"], batch.get("anchor"), None if mask is None else batch["data"], mask)
-    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift, slow, model.config.tubelet)}
+    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift, slow)}
+
+
+def measure_spread(model: Denoiser, windows: Windows, samples: int = 128) -> None:
+    """Tells a new model how strong each temporal frequency is in its data (networks/bands.py)."""
+    model.bands.measure(windows.batch(range(samples))["data"])
 
 
 def train_generator(model: Denoiser, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0) -> None:
