@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from echosynth.generative.long_video import sample_video, stream_video
+from echosynth.generative.long_video import SETTLE, sample_video, stream_video
 from echosynth.networks.denoiser import Denoiser, DenoiserConfig
 
 CONFIG = DenoiserConfig(channels=2, size=4, bands=(1, 1, 2, 4), dim=16, depth=1, heads=1)
@@ -17,17 +17,20 @@ ANCHOR, LABELS = torch.ones(2, 2, 4, 4), torch.tensor([[0.2], [0.7]])
 
 
 class Spy(torch.nn.Module):
-    """Predicts a velocity that carries its noise to noise - 1, and remembers what it was told."""
+    """Predicts a velocity that carries its noise to noise - 1 and shows known frames too bright by `off`; remembers what it was told when it drew a window."""
 
     config = CONFIG
 
-    def __init__(self):
+    def __init__(self, off: float = 0.0):
         super().__init__()
-        self.told = []
+        self.off, self.told = off, []
 
     def forward(self, x, t, condition):
-        self.told.append(condition)
-        return torch.ones_like(x)
+        if t[0] == 1:
+            self.told.append(condition)
+        if condition.known is None:
+            return torch.ones_like(x)
+        return torch.where(condition.mask[:, :, None, None, None], -condition.known - self.off / t.view(-1, 1, 1, 1, 1), 1.0)  # (1 - t) known - t v is what it shows
 
 
 def test_windows_continue_from_exactly_the_frames_before_them():
@@ -43,6 +46,13 @@ def test_windows_continue_from_exactly_the_frames_before_them():
         assert condition.mask[:, :3].all() and not condition.mask[:, 3:].any()
         assert torch.equal(condition.known[:, :3], video[:, end - 3 : end])
         assert condition.anchor is ANCHOR and condition.labels is LABELS
+
+
+def test_what_a_window_shows_differently_at_the_join_is_taken_out_and_dies_away():
+    video, plain = (sample_video(Spy(off), noise, ANCHOR, LABELS, frames=13, steps=1, overlap=3) for off in (0.5, 0.0))
+    torch.testing.assert_close(plain[:, 8:], noise(1)[:, 3:] - 1)
+    difference = (plain - video).flatten(2).mean((0, 2))
+    torch.testing.assert_close(difference, torch.cat((torch.zeros(8), 0.5 * torch.exp(-torch.arange(5) / SETTLE))))
 
 
 def test_an_overlap_past_half_the_window_reaches_into_the_window_before():

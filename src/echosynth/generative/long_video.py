@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from echosynth.generative.flow import interpolate
 from echosynth.generative.samplers import OnStep, euler
 from echosynth.networks.denoiser import Condition, Denoiser
+
+SETTLE = 8.0  # frames over which a window's first difference from what it continues dies away
+_LATE = 0.3  # the time at which a window is asked how it shows the known frames: nearly all is decided
 
 
 def stream_video(
@@ -24,7 +28,8 @@ def stream_video(
     """Yields the new frames of each window, (B, n, C, h, w), until `frames` are there; memory does not grow with the length.
 
     `noise(k)` is the noise of window k, always a whole window (B, denoiser.config.frames, C, h, w); anchor (B, C, h, w); labels (B, L). Window 0 shows the anchor's
-    heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them.
+    heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them. The network shows the known frames a little
+    differently from what they are; that difference at the last of them is taken out of the new frames, dying away over `SETTLE`, or it would be seen as a jump.
     """
     window = denoiser.config.frames
     assert 0 < overlap < window and frames > 0
@@ -36,12 +41,26 @@ def stream_video(
         if tail is not None:
             known, mask = torch.zeros_like(start), torch.zeros(start.shape[:2], dtype=torch.bool, device=start.device)
             known[:, :overlap], mask[:, :overlap] = tail, True
-        sample = sampler(denoiser, start, Condition(labels, anchor, known, mask), steps, on_step=on_step, guidance=guidance, shift=denoiser.config.time_shift)
+        condition = Condition(labels, anchor, known, mask)
+        sample = sampler(denoiser, start, condition, steps, on_step=on_step, guidance=guidance, shift=denoiser.config.time_shift)
         fresh = sample[:, overlap if k else 0 :]
+        if tail is not None:
+            seam = tail[:, -1:] - _shown(denoiser, sample, start, condition)[:, overlap - 1 : overlap]
+            fade = torch.exp(-torch.arange(fresh.shape[1], device=fresh.device) / SETTLE)
+            fresh = fresh + seam * fade.view(1, -1, 1, 1, 1)
         tail = (fresh if tail is None else torch.cat((tail, fresh), 1))[:, -overlap:]
         yield fresh[:, : frames - done]
         done += fresh.shape[1]
         k += 1
+
+
+@torch.no_grad()
+def _shown(denoiser: Denoiser, sample: Tensor, noise: Tensor, condition: Condition) -> Tensor:
+    """The network's own estimate of the data (B, T, C, h, w), in which the known frames are as it shows them."""
+    t = torch.full((len(sample),), _LATE, device=sample.device)
+    told = condition.mask[:, :, None, None, None]
+    noisy = torch.where(told, (1 - _LATE) * condition.known, interpolate(sample, noise, t))
+    return noisy - _LATE * denoiser(noisy, t, condition)
 
 
 def sample_video(

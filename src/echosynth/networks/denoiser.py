@@ -78,7 +78,7 @@ class Denoiser(Network):
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """x (B, T, C, h, w) noisy latents, t (B,) in [0, 1] -> (B, T, C, h, w) float32. T is `config.frames`.
 
-        Known frames are not looked at in x, and what is predicted for them means nothing.
+        Known frames are not looked at in x, where (1 - t) known takes their place, and what is predicted for them is not trained.
         """
         c = self.config
         assert x.shape[1] == c.frames, f"{x.shape[1]} frames: want {c.frames}"
