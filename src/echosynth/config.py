@@ -137,6 +137,7 @@ def _config(
     network: DenoiserConfig = _COMPACT,
     encoder: str = "frozen",
     fine_tune: bool = False,
+    autoencoder: dict | None = None,
     **others,
 ) -> StudyConfig:
     """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
@@ -151,7 +152,7 @@ def _config(
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
     return StudyConfig(
         preset=name,
-        autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder, adversarial_start=0.15 if fine_tune else 0.3),
+        autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder, adversarial_start=0.15 if fine_tune else 0.3, **(autoencoder or {})),
         image=ImageSection(network=network.model_copy(update=_STILL), training=training["image"]),
         reid=ReidSection(training=training["reid"]),
         video=VideoSection(network=network, training=training["video"]),
@@ -190,7 +191,7 @@ PRESETS: dict[str, StudyConfig] = {
         "demo",
         Steps(autoencoder=300, image=200, reid=400, video=240, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=240, guidance=1.5),
+        SynthesisSection(videos=240, guidance=2.0),
         fine_tune=True,
         screen=ScreenSection(alpha=0.03),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
     ),
@@ -207,6 +208,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
+        autoencoder=dict(adversarial_weight=0.0),  # latents hold more without; the fine-tune of the decoder brings the texture (docs/decisions.md)
         init="none",
     ),
 }

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from echosynth.generative.flow import draw_times, flow_loss, interpolate, shift_time
-from echosynth.generative.samplers import euler, heun, time_grid
-from echosynth.networks.denoiser import Condition
+from echosynth.generative.samplers import euler, exponential, heun, time_grid
+from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
 
 MEAN, SD = 0.7, 0.4
 
@@ -38,6 +38,42 @@ def test_euler_is_of_first_and_heun_of_second_order():
         assert 3.5 < coarse / fine < 4.5
     assert heun_errors[0] < euler_errors[-1] < 0.02
     assert error_of(heun, 80, shift=2.0) < 1e-3
+
+
+TINY = DenoiserConfig(channels=2, size=4, bands=(1, 1, 2, 4), dim=16, depth=1, heads=1)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16])
+def test_exponential_steps_draw_gaussian_frequencies_exactly(steps):
+    """A new denoiser says nothing but its linear part, the velocity of Gaussian frequencies of its spread."""
+    model = Denoiser(TINY).eval()
+    model.bands.spread.copy_(torch.linspace(3, 0.1, 8))
+    z = torch.randn(2, 8, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    wanted = model.bands.frames(model.bands.spread.view(-1, 1, 1, 1) * model.bands.spectrum(z))
+    torch.testing.assert_close(exponential(model, z, untold(2), steps, shift=3.0), wanted, atol=1e-4, rtol=1e-4)
+    assert (euler(model, z, untold(2), steps, shift=3.0) - wanted).abs().max() > 0.05
+
+
+def test_exponential_steps_end_where_eulers_end():
+    torch.manual_seed(0)
+    model = Denoiser(TINY).eval()
+    model.bands.spread.copy_(torch.linspace(2, 0.5, 8))
+    for layer in (model.modulation, *model.bands.output):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    z, told = torch.randn(2, 8, 2, 4, 4), Condition(torch.rand(2, 1), torch.randn(2, 2, 4, 4))
+    end = euler(model, z, told, 800, guidance=1.5)
+    errors = [(exponential(model, z, told, steps, guidance=1.5) - end).abs().max() for steps in (10, 40)]
+    assert errors[1] < 0.4 * errors[0]
+
+
+def test_exponential_steps_keep_known_frames():
+    torch.manual_seed(0)
+    model = Denoiser(TINY).eval()
+    known, mask = torch.randn(1, 8, 2, 4, 4), torch.arange(8)[None] < 3
+    sample = exponential(model, torch.randn(1, 8, 2, 4, 4), Condition(torch.rand(1, 1), None, known, mask), 4)
+    assert torch.equal(sample[:, :3], known[:, :3]) and sample.isfinite().all()
+    blind = Condition(torch.rand(1, 1), None, torch.where(mask[:, :, None, None, None], known, torch.nan), mask)
+    assert exponential(model, torch.randn(1, 8, 2, 4, 4), blind, 4).isfinite().all()
 
 
 def test_time_grid_runs_from_noise_to_data():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from echosynth.generative.flow import interpolate
-from echosynth.generative.samplers import OnStep, euler
+from echosynth.generative.samplers import OnStep, exponential
 from echosynth.networks.denoiser import Condition, Denoiser
 
 SETTLE = 8.0  # frames over which a window's first difference from what it continues dies away
@@ -23,7 +23,7 @@ def stream_video(
     guidance: float = 1.0,
     overlap: int = 16,
     on_step: OnStep | None = None,
-    sampler: Callable[..., Tensor] = euler,
+    sampler: Callable[..., Tensor] = exponential,
 ) -> Iterator[Tensor]:
     """Yields the new frames of each window, (B, n, C, h, w), until `frames` are there; memory does not grow with the length.
 
@@ -73,7 +73,7 @@ def sample_video(
     guidance: float = 1.0,
     overlap: int = 16,
     on_step: OnStep | None = None,
-    sampler: Callable[..., Tensor] = euler,
+    sampler: Callable[..., Tensor] = exponential,
 ) -> Tensor:
     """The whole video (B, frames, C, h, w) of `stream_video`."""
     return torch.cat(list(stream_video(denoiser, noise, anchor, labels, frames, steps, guidance, overlap, on_step, sampler)), 1)

@@ -22,7 +22,7 @@ from echosynth.config import SynthesisSection
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.generative.long_video import sample_video
-from echosynth.generative.samplers import euler
+from echosynth.generative.samplers import exponential
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.denoiser import Condition, Denoiser
 from echosynth.networks.precision import precision_context
@@ -59,7 +59,7 @@ class Models:
     def draw_images(self, noise: torch.Tensor, steps: int) -> torch.Tensor:
         """Noise (B, C, h, w) -> latent frames (B, C, h, w)."""
         labels = noise.new_zeros(len(noise), self.image.config.labels)
-        return euler(self.image, noise[:, None], Condition(labels=labels), steps, shift=self.image.config.time_shift)[:, 0]
+        return exponential(self.image, noise[:, None], Condition(labels=labels), steps, shift=self.image.config.time_shift)[:, 0]
 
 
 @dataclass(frozen=True)
