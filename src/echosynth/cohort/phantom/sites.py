@@ -35,20 +35,20 @@ class Site:
 
 SITES: dict[str, Site] = {
     "alder": Site(
-        fps=50.0, half_angle=38.0, depth_margin=0.6, axial=0.105, lateral=1.15, dynamic_range=52.0, gain=0.0, gamma=1.10, attenuation=0.30, edge=6.0,
-        haze=-7.0, reverberation=-12.0, noise=-49.0, surround=-18.0, fade=3.2, dropout=0.5, persistence=0.15,
+        fps=50.0, half_angle=38.0, depth_margin=0.6, axial=0.115, lateral=0.90, dynamic_range=52.0, gain=2.0, gamma=1.30, attenuation=0.30, edge=6.0,
+        haze=-7.0, reverberation=-12.0, noise=-49.0, surround=-19.0, fade=3.2, dropout=0.5, persistence=0.3,
     ),
     "birch": Site(
-        fps=50.0, half_angle=41.0, depth_margin=1.2, axial=0.085, lateral=0.95, dynamic_range=57.0, gain=0.5, gamma=1.25, attenuation=0.25, edge=9.0,
-        haze=-9.0, reverberation=-14.0, noise=-46.0, surround=-17.0, fade=2.5, dropout=0.4, persistence=0.3, overlays=("ruler",),
+        fps=50.0, half_angle=41.0, depth_margin=1.2, axial=0.110, lateral=0.80, dynamic_range=52.0, gain=12.0, gamma=2.00, attenuation=0.22, edge=6.0,
+        haze=-9.0, reverberation=-14.0, noise=-50.0, surround=-18.0, fade=2.8, dropout=0.3, persistence=0.0, overlays=("ruler",),
     ),
     "cedar": Site(
-        fps=30.0, half_angle=36.0, depth_margin=0.3, axial=0.125, lateral=1.35, dynamic_range=48.0, gain=-1.5, gamma=0.95, attenuation=0.45, edge=5.0,
-        haze=-5.0, reverberation=-9.0, noise=-50.0, surround=-20.0, fade=4.0, dropout=0.7, persistence=0.0, size=160, quantiser=5, overlays=("ecg", "ruler"),
+        fps=30.0, half_angle=36.0, depth_margin=0.3, axial=0.140, lateral=1.05, dynamic_range=47.0, gain=-0.5, gamma=0.95, attenuation=0.40, edge=5.0,
+        haze=-5.0, reverberation=-9.0, noise=-50.0, surround=-20.0, fade=3.6, dropout=0.7, persistence=0.15, size=160, quantiser=5, overlays=("ecg", "ruler"),
     ),
     "dogwood": Site(
-        fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.135, lateral=1.45, dynamic_range=54.0, gain=0.0, gamma=1.25, attenuation=0.35, edge=7.0,
-        haze=-8.0, reverberation=-11.0, noise=-44.0, surround=-19.0, fade=3.0, dropout=0.6, persistence=0.45, size=128, quantiser=8, overlays=("ecg", "text"),
+        fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.145, lateral=0.95, dynamic_range=60.0, gain=2.0, gamma=1.25, attenuation=0.35, edge=7.0,
+        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.4, size=128, quantiser=8, overlays=("ecg", "text"),
     ),
 }  # fmt: skip
 
@@ -57,11 +57,11 @@ _RANGES = {
     "fps": (50.0, 50.0),
     "half_angle": (35.0, 44.0),
     "depth_margin": (0.1, 1.8),
-    "axial": (0.075, 0.145),
-    "lateral": (0.85, 1.55),
+    "axial": (0.09, 0.15),
+    "lateral": (0.75, 1.2),
     "dynamic_range": (45.0, 60.0),
-    "gain": (-3.0, 2.0),
-    "gamma": (0.9, 1.4),
+    "gain": (-2.0, 7.0),
+    "gamma": (0.9, 1.7),
     "attenuation": (0.15, 0.5),
     "edge": (3.0, 10.0),
     "haze": (-12.0, -4.0),
