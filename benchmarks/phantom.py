@@ -56,7 +56,7 @@ REAL_TEXTURE = {
     "time_2": 0.63,
     "time_5": 0.41,
 }
-PATIENTS, SEED = 300, 5
+PATIENTS, SEED = 500, 5
 
 
 def looks(patients: int = 24) -> pd.DataFrame:

@@ -76,7 +76,7 @@ class ApicalView:
         septal = side < 0
         along = s * patient.length
         layers = 2.5 * smooth_field(0.3 * along, side * 9 + 1.5 * w, 1.2, fields)  # of fibres, parallel to the wall
-        texture = 2.6 * smooth_field(along, side * 3 + w, 3.0, fields) + 1.4 * smooth_field(along, side * 5 + 1.2 * w, 0.9, fields) + layers
+        texture = 3.0 * smooth_field(along, side * 3 + w, 3.0, fields) + 1.4 * smooth_field(along, side * 5 + 1.2 * w, 0.9, fields) + layers
         dropout = np.exp(-(((s - rng.uniform(0.2, 0.9)) / rng.uniform(0.12, 0.32)) ** 2)) * rng.uniform(0.2, 1)
         apex = np.exp(-((s / 0.16) ** 2))
         loss = np.where(septal, 0.2, 1.0) * site.dropout * (15 * dropout + 9 * apex)

@@ -72,8 +72,8 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
     roundness = 0.94 if phenotype == "dilated" else 1.0  # of the length for a volume
     length = 8.6 * (edv / 110) ** (1 / 3) * roundness * rng.normal(1, 0.03)
     size = float(length / 8.6)
-    wall = 0.95 * body * np.clip(rng.normal(1, 0.1), 0.7, 1.4)
-    septum = np.clip(rng.normal(1.02, 0.12), 0.75, 1.4)
+    wall = 0.95 * body * np.clip(rng.normal(1, 0.12), 0.65, 1.45)
+    septum = np.clip(rng.normal(1.02, 0.14), 0.7, 1.45)
     if phenotype == "hypertrophic":
         wall, septum = 1.3 * wall, 1.35 * septum
     elif phenotype == "dilated":
@@ -98,10 +98,10 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         profile=rng.normal(0, 1, (2, PROFILE)),
         outline=rng.normal(0, 1, PROFILE),
         papillary=np.stack([np.array([0.55, 2.3]) + rng.normal(0, 0.15, 2), np.clip(rng.normal(0.27, 0.05, 2), 0.16, 0.4), np.clip(rng.normal(0.36, 0.05, 2), 0.22, 0.5)], axis=1),
-        chambers=np.clip(rng.normal(1, (0.14, 0.14, 0.07, 0.07), (3, 4)), 0.7, 1.4),
-        wobble=rng.normal(0, 0.03, (3, 2, 3)),
+        chambers=np.clip(rng.normal(1, (0.16, 0.16, 0.08, 0.08), (3, 4)), 0.65, 1.45),
+        wobble=rng.normal(0, 0.035, (3, 2, 3)),
         flattening=float(np.clip(rng.normal(0.05, 0.12), 0, 0.4)),
-        rotation=float(np.deg2rad(rng.normal(-6, 4))),
+        rotation=float(np.deg2rad(rng.normal(-6, 5))),
         lateral_offset=float(rng.normal(0.7, 0.3) * body),
         apex_depth=float(np.clip(rng.normal(1.8, 0.3), 1.1, 2.8) * body**0.5),
         texture=int(rng.integers(2**31)),

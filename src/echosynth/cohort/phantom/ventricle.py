@@ -12,7 +12,8 @@ F = 0.45  # the ellipsoid is cut at +F semi-axes beyond its centre
 CHORDS = 20
 PAPILLARY_LEVEL = 0.5  # the fraction of the axis that the short-axis view cuts
 _APEX_THINNING = 0.4
-_ROUGHNESS = 0.055
+_ROUGHNESS = 0.065
+_CIRCLE = np.linspace(-np.pi, np.pi, 360, endpoint=False)
 
 
 class LeftVentricle:
@@ -76,8 +77,12 @@ class LeftVentricle:
     def section_radius(self, phi: np.ndarray, c: np.ndarray) -> np.ndarray:
         """Endocardial radius (cm) in direction phi of the short axis at the papillary level.
 
-        A circle of the apical half chord m, about a centre that lags towards the akinetic wall, with r^2 -> r^2 (1 + h(phi)). The mean of h is 0, so the area stays pi m^2.
+        A circle of the apical half chord m, about a centre that lags towards the akinetic wall, with an individual outline; its area is that of the circle, pi m^2.
         """
+        m = self.scale(c) * self._half_chord(np.array([PAPILLARY_LEVEL]))
+        return self._outline(phi, c) * np.sqrt(m**2 / np.mean(self._outline(_CIRCLE, c) ** 2))
+
+    def _outline(self, phi: np.ndarray, c: np.ndarray) -> np.ndarray:
         p, level = self.patient, np.array([PAPILLARY_LEVEL])
         m, lag = self.scale(c) * self._half_chord(level), self.lag(level, c)
         off = (self._shape(level, 1.0) - self._shape(level, -1.0)) / 2 * self.scale(c)  # of the circle's centre from the axis
@@ -88,7 +93,7 @@ class LeftVentricle:
     def _roundness(self, phi: np.ndarray) -> np.ndarray:
         orders = np.arange(2, len(self.patient.outline) + 2)
         rough = np.cos(np.asarray(phi)[..., None] * orders + np.arange(len(orders))) @ (self.patient.outline / orders)
-        flat = np.exp(3 * (-np.cos(phi) - 1)) - 0.2433  # exp(-3) I0(3), the mean of the first term
+        flat = np.exp(3 * (-np.cos(phi) - 1))
         return 0.08 * rough - self.patient.flattening * flat
 
     def section(self, c: float, points: int) -> np.ndarray:
