@@ -25,13 +25,15 @@ def phantom(
     patients: Annotated[int, typer.Option(min=1)] = 100,
     clips_per_patient: Annotated[int, typer.Option(min=1)] = 2,
     seed: Seed = 0,
-    site: Annotated[str, typer.Option(help="whose scanner and patients: a name, or many")] = "alder",
+    site: Annotated[str, typer.Option(help="whose scanner: alder, birch, cedar, dogwood, or many (another one at every visit)")] = "alder",
+    view: Annotated[str, typer.Option(help="a4c (apical four-chamber) or psax (parasternal short axis)")] = "a4c",
+    population: Annotated[str, typer.Option(help="adult or paediatric")] = "adult",
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 = one a core")] = 0,
 ) -> None:
-    """Simulate a cohort in the EchoNet-Dynamic layout."""
+    """Simulate a cohort in the EchoNet-Dynamic layout. With the same seed, both views show the same patients."""
     from echosynth.cohort.phantom import simulate_cohort
 
-    simulate_cohort(out, patients, clips_per_patient, seed, site, workers or None)
+    simulate_cohort(out, patients, clips_per_patient, seed, site, workers or None, view=view, population=population)
     print(out)
 
 

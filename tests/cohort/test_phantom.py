@@ -1,29 +1,80 @@
-"""The phantom against its physics: volumes, incompressible wall, image levels, counters."""
+"""The phantom against its physics: volumes, incompressible wall, image levels, truth, counters."""
+
+import csv
 
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.phantom import tracing_error, wall_snr
 
 from echosynth.cohort.check import inspect
 from echosynth.cohort.phantom import SITES, simulate_clip, simulate_cohort
-from echosynth.cohort.phantom.heart import LeftVentricle, contraction, draw_patient
-from echosynth.cohort.phantom.image import Tissue, scan_converter
+from echosynth.cohort.phantom.image import scan_converter
+from echosynth.cohort.phantom.patient import PHENOTYPES, beat, draw_patient
+from echosynth.cohort.phantom.ventricle import PAPILLARY_LEVEL, LeftVentricle
+from echosynth.cohort.video import read_clip
 from echosynth.errors import InputError
 from echosynth.randomness import numpy_rng
 
 
-def simpson(lines: np.ndarray) -> float:
-    """Volume of one traced frame (21, 4) by the method of discs, single plane."""
-    spans = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
-    return float(np.sum(np.pi / 4 * spans[1:] ** 2 * spans[0] / 20))
+def hearts(population: str = "adult", count: int = 200):
+    return [draw_patient(numpy_rng(3, "test", k), population) for k in range(count)]
 
 
-@pytest.mark.parametrize("index", range(12))
-def test_tracings_give_the_ef_back(index):
-    clip = simulate_clip(11, index, 0, "many")
-    diastole, systole = (simpson(lines) for lines in clip.tracings().values())
-    assert abs(100 * (diastole - systole) / diastole - clip.ef) < 0.5
-    assert clip.esv == pytest.approx(clip.edv * (1 - clip.ef / 100))
+@pytest.mark.parametrize("population", ["adult", "paediatric"])
+@pytest.mark.parametrize("view", ["a4c", "psax"])
+def test_tracings_give_the_ef_back(view, population):
+    clips = [simulate_clip(11, index, 0, "many", view=view, population=population) for index in range(25)]
+    assert max(abs(tracing_error(clip)) for clip in clips) < 0.5
+    assert all(clip.esv == pytest.approx(clip.edv * (1 - clip.ef / 100)) for clip in clips)
+
+
+def test_populations_are_what_they_are_said_to_be():
+    adults, children = hearts(count=800), hearts("paediatric", 300)
+    ef, edv = (np.array([getattr(p, name) for p in adults]) for name in ("ef", "edv"))
+    assert abs(ef.mean() - 0.55) < 0.02 and abs(ef.std() - 0.125) < 0.02  # the mixture of the field's cohorts
+    assert 75 < np.median(edv) < 92 and abs(np.corrcoef(ef, edv)[0, 1]) < 0.45
+    assert {p.phenotype for p in adults} == set(PHENOTYPES)
+    assert max(p.length for p in children) < 11 and np.median([p.heart_rate for p in children]) > 90 > np.median([p.heart_rate for p in adults])
+    with pytest.raises(InputError, match=r"unknown population 'martian'.*adult, paediatric"):
+        draw_patient(numpy_rng(0, "test"), "martian")
+
+
+def test_both_views_cut_the_same_heart():
+    for patient in hearts(count=12):
+        lv, c = LeftVentricle(patient), 0.7
+        outline = lv.section(c, 2000)
+        x, y = outline.T
+        area = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+        chord = sum(lv.radius(np.array([PAPILLARY_LEVEL]), side, np.array([c]))[0] for side in (-1.0, 1.0))
+        assert area == pytest.approx(np.pi / 4 * chord**2, rel=0.001)
+
+
+def test_an_akinetic_wall_stays_behind_and_the_volume_does_not():
+    patient = next(p for p in hearts() if p.phenotype == "regional" and p.akinetic_wall == 0.0)
+    lv, s = LeftVentricle(patient), np.array([0.5])
+    inward = {side: (lv.radius(s, side, np.zeros(1)) - lv.radius(s, side, np.ones(1)))[0] for side in (-1.0, 1.0)}
+    assert inward[1.0] < 0.45 * inward[-1.0]
+
+
+def test_section_wall_is_incompressible():
+    for patient in hearts(count=10):
+        lv, c, n = LeftVentricle(patient), np.linspace(0, 1, 5), 720
+        phi = np.linspace(-np.pi, np.pi, n, endpoint=False)
+        areas = [np.pi / n * (lv.section_wall(phi, np.ones(n), k) ** 2 - lv.section_wall(phi, np.zeros(n), k) ** 2).sum() * lv.length(k)[0] for k in c[:, None]]
+        assert np.ptp(areas) / np.mean(areas) < 1e-9
+
+
+def test_the_valve_plane_moves_with_the_ejection():
+    adults = hearts()
+    mapse, ef = np.array([p.mapse for p in adults]), np.array([p.ef for p in adults])
+    assert abs(np.median(mapse / ef) / (1.4 / 0.6) - 1) < 0.05
+    lv = LeftVentricle(adults[0])
+    assert lv.length(np.zeros(1)) - lv.length(np.ones(1)) == pytest.approx(adults[0].mapse)
+
+
+def test_wall_speckle_is_fully_developed():
+    assert abs(np.mean([wall_snr(simulate_clip(5, p, 0, "alder", frames=1), draws=40) for p in range(2)]) - 1.91) < 0.1
 
 
 def test_wall_is_incompressible():
@@ -37,20 +88,24 @@ def test_wall_is_incompressible():
     assert (thicker > lv.thickness(s, 1.0)).all()  # thickening emerges
 
 
-@pytest.mark.parametrize("heart_rate", [48, 70, 110])
+@pytest.mark.parametrize("heart_rate", [48, 70, 110, 165])
 def test_contraction_is_full_and_continuous(heart_rate):
     time = np.arange(0, 4, 0.002)
-    c, opening = contraction(time, heart_rate, 0.25, numpy_rng(0, "test", heart_rate))
+    rhythm = beat(time, heart_rate, 0.25, numpy_rng(0, "test", heart_rate))
+    c, opening = rhythm.contraction, rhythm.opening
     assert c.min() == 0 and c.max() == 1
-    assert np.abs(np.diff(c)).max() < 0.03
+    assert np.abs(np.diff(c)).max() < 0.04
+    assert (rhythm.since_r < rhythm.rr).all() and abs(np.median(rhythm.rr) * heart_rate / 60 - 1) < 0.05
     assert opening[np.gradient(c, time) > 0.1].max() == 0  # the mitral valve is closed while the ventricle ejects
 
 
-def test_nothing_outside_the_cone():
-    clip = simulate_clip(5, 1, 0, "alder", frames=4)
-    frames = clip.frames()
-    _, cone = scan_converter(float(np.float32(np.deg2rad(clip.site.half_angle))), 112)
-    assert frames[:, ~cone].max() == 0 and frames[:, cone].max() == 255 and frames.dtype == np.uint8
+@pytest.mark.parametrize("view", ["a4c", "psax"])
+@pytest.mark.parametrize("site", ["alder", "dogwood"])
+def test_nothing_outside_the_cone(site, view):
+    clip = simulate_clip(5, 1, 0, site, frames=4, view=view)
+    frames = clip.frames(overlays=False)
+    _, cone = scan_converter(float(np.float32(np.deg2rad(clip.site.half_angle))), clip.site.size)
+    assert frames[:, ~cone].max() == 0 and frames[:, cone].max() > 200 and frames.dtype == np.uint8
 
 
 @pytest.mark.parametrize("site", ["alder", "birch", "cedar"])
@@ -58,7 +113,7 @@ def test_blood_is_20_db_below_the_wall(site):
     decibels = []
     for patient in range(8):
         clip = simulate_clip(5, patient, 0, site, frames=3)
-        frame, lines = clip.frames()[0], next(iter(clip.tracings().values()))
+        frame, lines = clip.frames()[clip.diastole], clip.tracings()[clip.diastole]
         x, y, septum = int(lines[10, [0, 2]].mean()), int(lines[10, [1, 3]].mean()), int(lines[10, 0])
         blood, wall = frame[y - 3 : y + 3, x - 2 : x + 2].mean(), frame[y - 5 : y + 5, septum - 4 : septum - 1].mean()
         level = (np.array([blood, wall]) / 255) ** (1 / (1.25 * clip.site.gamma)) * clip.site.dynamic_range
@@ -68,30 +123,68 @@ def test_blood_is_20_db_below_the_wall(site):
 
 def test_scatterers_of_the_wall_move_as_the_incompressible_wall_does():
     clip = simulate_clip(5, 1, 0, "alder", frames=4)
-    tissue = Tissue(clip.patient, clip.lv, clip.site, clip.visit)
-    s, side, w = tissue.wall_s, tissue.wall_side, tissue.wall_w
+    view = clip.view
+    inside = view.wall_w >= 0  # the rest are trabeculae
+    s, side, w = view.wall_s[inside], view.wall_side[inside], view.wall_w[inside]
     for c in (0.0, 0.4, 1.0):
-        x, z = tissue.positions(c, 0.0)
+        x, z = view.positions(c, 0.0)
         now = np.array([c])
-        np.testing.assert_allclose(x[: len(s)], side * clip.lv.wall_radius(s, side, w, now), atol=1e-4)
-        np.testing.assert_allclose(z[: len(s)], s * clip.lv.length(now), atol=1e-4)
+        np.testing.assert_allclose(x[: len(inside)][inside], side * clip.lv.wall_radius(s, side, w, now), atol=1e-4)
+        np.testing.assert_allclose(z[: len(inside)][inside], s * clip.lv.length(now), atol=1e-4)
+
+
+def test_scatterers_of_the_short_axis_move_as_the_incompressible_wall_does():
+    clip = simulate_clip(5, 1, 0, "alder", frames=4, view="psax")
+    view = clip.view
+    inside = view.wall_w >= 0
+    phi, w = view.wall_phi[inside], view.wall_w[inside]
+    for c in (0.0, 1.0):
+        x, y = (values[: len(inside)][inside] for values in view.positions(c, 0.0))
+        np.testing.assert_allclose(np.hypot(x, y), clip.lv.section_wall(phi, w, np.array([c])), atol=2e-3)
+        turned = np.angle(np.exp(1j * (np.arctan2(y, x) - phi)))
+        np.testing.assert_allclose(turned, -clip.patient.twist * c, atol=1e-3)
 
 
 def test_a_patient_keeps_the_heart_and_visits_differ():
     first, second, other = simulate_clip(5, 1, 0, "many"), simulate_clip(5, 1, 1, "many"), simulate_clip(5, 2, 0, "many")
     assert first.patient.edv == second.patient.edv != other.patient.edv
-    assert first.site != second.site and first.visit != second.visit
+    assert first.site != second.site and first.visit.seed != second.visit.seed
+
+
+def test_contour_follows_the_tracing_and_the_moving_probe():
+    clip = simulate_clip(5, 1, 0, "birch", frames=60)
+    contours = clip.contours()
+    assert contours.shape == (60, 41, 2)
+    for frame, lines in clip.tracings().items():
+        level = clip.contraction[frame]
+        assert min(level, 1 - level) < 0.02
+        apex_of_contour, apex = contours[frame, 20], lines[0, :2]
+        assert np.abs(apex_of_contour - apex).max() < 0.2
+        assert contours[frame][:, 0].min() == pytest.approx(lines[:, [0, 2]].min(), abs=1.5)
+
+
+def test_overlays_are_outside_the_speckle_and_told(tmp_path):
+    plain, burnt = (simulate_clip(5, 1, 0, "dogwood", frames=30).frames(overlays=with_overlays) for with_overlays in (False, True))
+    differ = (plain != burnt).any(0)
+    assert 0.01 < differ.mean() < 0.15 and differ[:24].any() and differ[-12:].any()
+    simulate_cohort(tmp_path / "c", 2, 1, seed=9, site="dogwood")
+    truth = pd.read_parquet(tmp_path / "c" / "truth.parquet")
+    assert truth["text"].str.len().min() > 8
+    clip, fps = read_clip(tmp_path / "c" / "Videos" / f"{truth.name[0]}.avi")
+    assert clip.shape[1:] == (128, 128) and fps == 40 and len(truth.volume[0]) == len(clip) and len(truth.contour[0]) == len(clip) * 41 * 2
+    low, high = min(truth.volume[0]), max(truth.volume[0])
+    assert 100 * (high - low) / high == pytest.approx(truth.ef[0], abs=1.0)
 
 
 def test_same_bytes_whatever_the_workers_and_restarts(tmp_path):
     simulate_cohort(tmp_path / "one", 3, 1, seed=9, site="birch", workers=1)
     simulate_cohort(tmp_path / "two", 3, 1, seed=9, site="birch", workers=2)
     files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file())
-    assert len(files) == 3 + 3
+    assert len(files) == 3 + 4
     assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
 
     (tmp_path / "two" / "FileList.csv").unlink()  # as if stopped before the end
-    (tmp_path / "two" / ".phantom").write_text("patients=3 clips=1 seed=9 site=birch\n")
+    (tmp_path / "two" / ".phantom").write_text("patients=3 clips=1 seed=9 site=birch view=a4c population=adult\n")
     (tmp_path / "two" / files[-1]).unlink()
     simulate_cohort(tmp_path / "two", 3, 1, seed=9, site="birch", workers=1)
     assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
@@ -106,7 +199,37 @@ def test_cohort_is_echonet_and_splits_are_by_patient(tmp_path):
     assert (pd.read_csv(tmp_path / "cohort" / "VolumeTracings.csv").groupby(["FileName", "Frame"]).size() == 21).all()
 
 
+def test_a_reader_in_the_manner_of_the_dataset_accepts_every_file(tmp_path):
+    """Names joined by extension, columns by position, ES the traced frame of the smaller polygon: as the code that is published with EchoNet-Dynamic does it."""
+    simulate_cohort(tmp_path / "c", 3, 1, seed=2, site="alder")
+    with open(tmp_path / "c" / "FileList.csv") as file:
+        header, *rows = list(csv.reader(file))
+    names = [row[header.index("FileName")] for row in rows]
+    assert all("." not in name and (tmp_path / "c" / "Videos" / f"{name}.avi").exists() for name in names)
+    traced: dict[str, dict[int, list]] = {}
+    with open(tmp_path / "c" / "VolumeTracings.csv") as file:
+        lines = file.read().splitlines()
+    assert lines[0].split(",") == ["FileName", "X1", "Y1", "X2", "Y2", "Frame"]
+    for line in lines[1:]:
+        name, x1, y1, x2, y2, frame = line.split(",")
+        traced.setdefault(name, {}).setdefault(int(frame), []).append([float(v) for v in (x1, y1, x2, y2)])
+    assert set(traced) == {f"{name}.avi" for name in names}
+    for name, frames in traced.items():
+        assert len(frames) == 2
+        areas = {}
+        for frame, segments in frames.items():
+            x1, y1, x2, y2 = np.array(segments).T
+            x, y = np.concatenate([x1[1:], x2[1:][::-1]]), np.concatenate([y1[1:], y2[1:][::-1]])
+            areas[frame] = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+        clip, _ = read_clip(tmp_path / "c" / "Videos" / name)
+        assert clip.shape[1:] == (112, 112) and max(frames) < len(clip)
+        truth = pd.read_parquet(tmp_path / "c" / "truth.parquet").set_index("name").loc[name.removesuffix(".avi")]
+        assert min(areas, key=areas.get) == truth.es_frame and max(areas, key=areas.get) == truth.ed_frame
+
+
 def test_refusals(tmp_path):
+    with pytest.raises(InputError, match=r"unknown view 'plax'.*a4c, psax"):
+        simulate_cohort(tmp_path / "a", 3, 1, view="plax")
     with pytest.raises(InputError, match=r"unknown site 'nowhere'.*alder"):
         simulate_cohort(tmp_path / "a", 3, 1, site="nowhere")
     (tmp_path / "b").mkdir()

@@ -19,7 +19,7 @@ from echosynth.files import atomic_file
 # A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their own frames are read.
 _READ = {"format_whitelist": "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg", "protocol_whitelist": "file"}
 _MAX_SIDE = 4096
-_QSCALE = 2  # the finest quantiser that MJPEG encoders use by default
+FINEST = 2  # the finest quantiser that MJPEG encoders use by default
 _LAMBDA = 118  # libav's FF_QP2LAMBDA
 _CHECKED = 2  # frames decoded at either end of a clip by clip_info
 
@@ -95,10 +95,10 @@ def clip_info(path: Path, expected: int | None = None) -> ClipInfo:
         return ClipInfo(_fps(stream, path), count, *shapes.pop())
 
 
-def write_clip(path: Path, clip: np.ndarray, fps: float) -> None:
+def write_clip(path: Path, clip: np.ndarray, fps: float, quantiser: int = FINEST) -> None:
     """Writes uint8 (T, H, W) as an MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all.
 
-    `fps` is kept exactly for whole and NTSC rates. A full disk raises OSError.
+    `fps` is kept exactly for whole and NTSC rates; `quantiser` goes from 2, the finest, to 31. A full disk raises OSError.
     """
     assert clip.dtype == np.uint8 and clip.ndim == 3 and clip.size and fps > 0
     _, height, width = clip.shape
@@ -111,7 +111,7 @@ def write_clip(path: Path, clip: np.ndarray, fps: float) -> None:
         context.color_range = ColorRange.JPEG
         context.thread_count = 1
         context.flags |= Flags.qscale | Flags.bitexact
-        context.global_quality = _QSCALE * _LAMBDA
+        context.global_quality = quantiser * _LAMBDA
         for image in clip:
             container.mux(stream.encode(_video_frame(image)))
         container.mux(stream.encode())

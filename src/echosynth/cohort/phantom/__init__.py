@@ -1,4 +1,4 @@
-"""The simulated cohort: a phantom heart that obeys physics, seen through simulated scanners."""
+"""The simulated cohort: a phantom heart that obeys physics, in two views, seen through simulated scanners."""
 
 from echosynth.cohort.phantom.simulate import PhantomClip, simulate_clip, simulate_cohort
 from echosynth.cohort.phantom.sites import SITES, Site

@@ -1,8 +1,9 @@
-"""A simulated cohort on disk, in the layout of EchoNet-Dynamic, plus patients.csv."""
+"""A simulated cohort on disk, in the layout of EchoNet-Dynamic, plus patients.csv and truth.parquet."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,24 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
-from echosynth.cohort.phantom.heart import LeftVentricle, Patient, contraction, draw_patient
-from echosynth.cohort.phantom.image import Placement, Visit, draw_visit, render, scale_of
+from echosynth.cohort.phantom.apical import ApicalView, apical_depth
+from echosynth.cohort.phantom.image import draw_visit, render, scale_of
+from echosynth.cohort.phantom.overlays import burnt_in_text, draw_overlays
+from echosynth.cohort.phantom.patient import Patient, Rhythm, beat, draw_patient
+from echosynth.cohort.phantom.short_axis import ShortAxisView, short_axis_depth
 from echosynth.cohort.phantom.sites import Site
 from echosynth.cohort.phantom.sites import site as site_of
+from echosynth.cohort.phantom.tissue import View, Visit
+from echosynth.cohort.phantom.ventricle import LeftVentricle
 from echosynth.cohort.video import write_clip
 from echosynth.errors import InputError
+from echosynth.files import atomic_file
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 
-SIZE = 112
-FRAMES = (100, 128)  # clips last two to two and a half seconds
+FRAMES = (100, 128)  # clips last two to two and a half seconds at 50 frames a second
 SPLITS = {"TRAIN": 0.6, "VAL": 0.2, "TEST": 0.2}  # of the patients: held-out ones calibrate the screen, so there are more than in EchoNet
+VIEWS = {"a4c": (ApicalView, apical_depth), "psax": (ShortAxisView, short_axis_depth)}
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,11 @@ class PhantomClip:
     lv: LeftVentricle
     site: Site
     visit: Visit
+    view_name: str
+    heart_rate: float
     time: np.ndarray  # s, (T,)
-    contraction: np.ndarray  # 0 at end diastole, 1 at end systole, (T,)
-    opening: np.ndarray  # of the mitral valve, (T,)
+    rhythm: Rhythm
+    text: str  # burnt in
 
     @property
     def ef(self) -> float:
@@ -49,68 +58,110 @@ class PhantomClip:
     def esv(self) -> float:
         return self.patient.edv * (1 - self.patient.ef)
 
-    def frames(self) -> np.ndarray:
-        """uint8 (T, 112, 112)."""
-        return render(self.patient, self.lv, self.site, self.visit, self.time, self.contraction, self.opening, SIZE)
+    @property
+    def contraction(self) -> np.ndarray:
+        return self.rhythm.contraction
+
+    @property
+    def diastole(self) -> int:
+        """The frame that is traced as end diastole."""
+        return int(np.argmin(self.contraction))
+
+    @property
+    def systole(self) -> int:
+        return int(np.argmax(self.contraction))
+
+    @property
+    def extent(self) -> float:
+        """Side of the picture in cm."""
+        return scale_of(np.deg2rad(self.site.half_angle)) * self.visit.depth
+
+    @cached_property
+    def view(self) -> View:
+        return VIEWS[self.view_name][0](self.patient, self.lv, self.site, self.visit)
+
+    def frames(self, overlays: bool = True) -> np.ndarray:
+        """uint8 (T, S, S), S of the site."""
+        frames = render(self.patient, self.view, self.site, self.visit, self.time, self.rhythm)
+        if overlays and self.site.overlays:
+            draw_overlays(frames, self.site, self.text, self.extent, self.rhythm, self.time)
+        return frames
+
+    def pixels(self, points: np.ndarray, frame: int) -> np.ndarray:
+        """View coordinates (..., 2) in cm -> pixels (x, y) of that frame."""
+        x, y = self.view.place.world(points[..., 0], points[..., 1], self.time[frame])
+        scale = self.site.size / self.extent
+        return np.stack([x * scale + self.site.size / 2, y * scale], -1)
 
     def tracings(self) -> dict[int, np.ndarray]:
-        """{ED frame, ES frame: (21, 4) pixels x1, y1, x2, y2}: the long axis, then 20 chords from apex to base."""
-        place = Placement(self.patient, self.visit)
-        pixels = SIZE / (scale_of(np.deg2rad(self.site.half_angle)) * self.visit.depth)
+        """{ED frame, ES frame: (21, 4) pixels x1, y1, x2, y2}: the long axis (short axis: the height), then 20 chords."""
         traced = {}
-        for frame, level in ((int(np.argmin(self.contraction)), 0.0), (int(np.argmax(self.contraction)), 1.0)):
-            x1, z1, x2, z2 = self.lv.tracing(level).T
-            breath_x, breath_y = self.visit.breath(self.time[frame])
-            (wx1, wy1), (wx2, wy2) = place.world(x1, z1), place.world(x2, z2)
-            shift = np.array([breath_x, breath_y, breath_x, breath_y])
-            traced[frame] = (np.stack([wx1, wy1, wx2, wy2], axis=1) + shift) * pixels + np.array([SIZE / 2, 0, SIZE / 2, 0])
+        for frame, level in ((self.diastole, 0.0), (self.systole, 1.0)):
+            traced[frame] = self.pixels(self.view.tracing(level).reshape(-1, 2, 2), frame).reshape(-1, 4)
         return traced
 
+    def contours(self) -> np.ndarray:
+        """(T, P, 2) endocardial contour of every frame in pixels."""
+        return np.stack([self.pixels(self.view.contour(float(c)), t) for t, c in enumerate(self.contraction)])
 
-def simulate_clip(seed: int, patient_index: int, visit_index: int, site_name: str, frames: int | None = None) -> PhantomClip:
+
+def simulate_clip(seed: int, patient_index: int, visit_index: int, site_name: str, frames: int | None = None, view: str = "a4c", population: str = "adult") -> PhantomClip:
     """One clip, the same whatever else is simulated: visit `visit_index` of patient `patient_index` of the cohort with this seed.
 
-    At the site "many" every visit is to another random scanner, so that only the heart ties a patient's clips together.
+    At the site "many" every visit is to another random scanner, so that only the heart ties a patient's clips together. Both views show the same heart.
     """
-    patient = draw_patient(numpy_rng(seed, "patient", patient_index))
-    rng = numpy_rng(seed, "visit", patient_index, visit_index)
+    patient = draw_patient(numpy_rng(seed, "patient", patient_index), population)
+    rng = numpy_rng(seed, "visit" if view == "a4c" else f"visit {view}", patient_index, visit_index)
     site = site_of(site_name, rng)
-    visit = draw_visit(patient, site, rng)
-    count = frames or int(rng.integers(FRAMES[0], FRAMES[1] + 1))
+    visit = draw_visit(patient, site, VIEWS[view][1](patient), rng)
+    count = frames or int(rng.integers(FRAMES[0], FRAMES[1] + 1) * min(site.fps / 50, 1))
     time = np.arange(count) / site.fps
-    heart_rate = float(np.clip(patient.heart_rate * rng.normal(1, 0.06), 46, 115))
-    c, opening = contraction(time, heart_rate, patient.atrial_share, rng)
-    return PhantomClip(patient, LeftVentricle(patient), site, visit, time, c, opening)
+    heart_rate = float(np.clip(patient.heart_rate * rng.normal(1, 0.06), 46, 170))
+    rhythm = beat(time, heart_rate, patient.atrial_share, rng, patient.rr_jitter)
+    return PhantomClip(patient, LeftVentricle(patient), site, visit, view, heart_rate, time, rhythm, burnt_in_text(site, rng))
 
 
 def simulate_cohort(
-    out: Path, patients: int, clips_per_patient: int = 2, seed: int = 0, site: str = "alder", workers: int | None = None, splits: dict[str, float] = SPLITS
+    out: Path,
+    patients: int,
+    clips_per_patient: int = 2,
+    seed: int = 0,
+    site: str = "alder",
+    workers: int | None = None,
+    splits: dict[str, float] = SPLITS,
+    view: str = "a4c",
+    population: str = "adult",
 ) -> None:
     """Writes a simulated cohort of `patients` x `clips_per_patient` clips into `out`; the same bytes whatever the number of workers.
 
-    An interrupted simulation goes on where it stopped; FileList.csv appears last. Raises InputError when `out` holds something else.
+    An interrupted simulation goes on where it stopped; FileList.csv appears last. Raises InputError for an unknown site, view or population and when `out` holds something else.
     """
     site_of(site, numpy_rng(seed, "check"))
+    draw_patient(numpy_rng(seed, "check"), population)
+    if view not in VIEWS:
+        raise InputError(f"unknown view {view!r}; choose one of {', '.join(VIEWS)}")
     if patients < 1 or clips_per_patient < 1:
         raise InputError(f"--patients {patients} --clips-per-patient {clips_per_patient}: give at least one of each")
     begun = out / ".phantom"
-    recipe = f"patients={patients} clips={clips_per_patient} seed={seed} site={site}\n"
+    recipe = f"patients={patients} clips={clips_per_patient} seed={seed} site={site} view={view} population={population}\n"
     goes_on = begun.exists() and begun.read_text() == recipe and not (out / "FileList.csv").exists()
     if not goes_on and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: not empty; give a new folder for the simulated cohort")
     out.mkdir(parents=True, exist_ok=True)
     begun.write_text(recipe)
     split = _splits(patients, seed, splits)
-    jobs = [(out, seed, p, v, site) for p in range(patients) for v in range(clips_per_patient)]
+    jobs = [(out, seed, p, v, site, view, population) for p in range(patients) for v in range(clips_per_patient)]
     rows, tracings = [], []
     with progress("simulating", len(jobs)) as advance, ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
-        for (_, _, p, _, _), (row, traced) in zip(jobs, pool.map(_simulate_file, jobs, chunksize=1), strict=True):
-            rows.append(row | {"patient": f"P{p:06d}", "split": split[p]})
+        for job, (row, traced) in zip(jobs, pool.map(_simulate_file, jobs, chunksize=1), strict=True):
+            rows.append(row | {"patient": f"P{job[2]:06d}", "visit": job[3], "split": split[job[2]]})
             tracings.extend(traced)
             advance()
     clips = pd.DataFrame(rows)
     write_tracings(out, pd.DataFrame(tracings, columns=["name", "x1", "y1", "x2", "y2", "frame"]))
     write_patients(out, clips)
+    with atomic_file(out / "truth.parquet") as partial:
+        clips.to_parquet(partial, index=False, compression="zstd")
     write_filelist(out, clips)
     begun.unlink()
 
@@ -129,14 +180,18 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _simulate_file(job: tuple[Path, int, int, int, str]) -> tuple[dict, list[list]]:
-    """Worker: one clip to its file, its FileList row and its tracing rows."""
-    out, seed, p, v, site_name = job
-    clip = simulate_clip(seed, p, v, site_name)
+def _simulate_file(job: tuple) -> tuple[dict, list[list]]:
+    """Worker: one clip to its file, its row of the truth and its tracing rows."""
+    out, seed, p, v, site_name, view, population = job
+    clip = simulate_clip(seed, p, v, site_name, view=view, population=population)
     name = f"PH{seed:04d}{p:06d}{v:02d}"
     path = out / "Videos" / f"{name}.avi"
     if not path.exists():  # written by an earlier, interrupted simulation: files appear whole or not at all
-        write_clip(path, clip.frames(), clip.site.fps)
-    row = {"name": name, "ef": clip.ef, "esv": clip.esv, "edv": clip.edv, "fps": clip.site.fps, "frames": len(clip.time), "height": SIZE, "width": SIZE}
+        write_clip(path, clip.frames(), clip.site.fps, clip.site.quantiser)
+    size, patient = clip.site.size, clip.patient
+    row = {"name": name, "ef": clip.ef, "esv": clip.esv, "edv": clip.edv, "fps": clip.site.fps, "frames": len(clip.time), "height": size, "width": size}
+    row |= {"view": view, "site": site_name, "population": population, "phenotype": patient.phenotype, "age": patient.age, "heart_rate": clip.heart_rate, "text": clip.text}
+    row |= {"ed_frame": clip.diastole, "es_frame": clip.systole, "lv_length_ed": patient.length, "lv_length_es": patient.length - patient.mapse}
+    row |= {"volume": clip.lv.volume(clip.contraction).astype(np.float32), "contour": clip.contours().astype(np.float32).ravel()}
     traced = [[name, *map(float, line), frame] for frame, lines in clip.tracings().items() for line in lines]
     return row, traced

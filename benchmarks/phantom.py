@@ -1,0 +1,239 @@
+"""How good the simulated cohort is: its physics, its looks beside real apical views, and what can be learnt from it.
+
+python -m benchmarks.phantom physics            seconds
+python -m benchmarks.phantom looks              a minute: grey levels, texture and motion of every site beside real clips
+python -m benchmarks.phantom learning           half an hour on two cores: EF from stills and from clips, identity from hearts and from the surround
+python -m benchmarks.phantom montage OUT.png    phantoms; with --real FILE.dcm beside a real view (not to be committed)
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from echosynth.cohort.echonet import Cohort, read_cohort
+from echosynth.cohort.latents import LatentStore, frame_indices, write_latents
+from echosynth.cohort.phantom import SITES, PhantomClip, simulate_clip, simulate_cohort
+from echosynth.cohort.phantom.image import envelopes
+from echosynth.cohort.phantom.patient import Rhythm
+from echosynth.cohort.video import read_clip, to_square, write_clip
+from echosynth.config import preset
+from echosynth.metrics.ejection import r2
+from echosynth.metrics.texture import grey_levels, speckle_autocorrelation
+from echosynth.networks.autoencoder import Autoencoder, encode_clip
+from echosynth.networks.reid import ReidEncoder
+from echosynth.privacy.pairs import pair_auc
+from echosynth.stages.start import initial
+from echosynth.training.regressor import read_clips, train_regressor
+from echosynth.training.reid import embed_frames, train_reid
+
+# 10th, 50th and 90th percentile over 25 public apical clips of five diagnoses, resized to 112 x 112 by area, first 60 frames at 30 a second.
+REAL = {
+    "mean": (18.7, 31.5, 47.4),
+    "sd": (33.9, 50.9, 71.0),
+    "dark_share": (0.47, 0.58, 0.72),
+    "lit_median": (49, 59, 69),
+    "lit_p90": (108, 162, 221),
+    "frame_difference": (3.3, 6.0, 8.7),
+}
+REAL_TEXTURE = {
+    "down_1": 0.77,
+    "down_2": 0.52,
+    "down_3": 0.37,
+    "down_4": 0.29,
+    "across_1": 0.76,
+    "across_2": 0.33,
+    "across_3": 0.01,
+    "across_4": -0.17,
+    "time_1": 0.82,
+    "time_2": 0.63,
+    "time_5": 0.41,
+}
+PATIENTS, SEED = 500, 5
+
+
+def looks(patients: int = 24) -> pd.DataFrame:
+    """Medians over `patients` clips of each site, a column a site, beside the real percentiles."""
+    table = {}
+    for site in SITES:
+        rows = []
+        for p in range(patients):
+            clip = simulate_clip(SEED, p, 0, site)
+            frames = to_square(clip.frames(overlays=False))
+            at, valid = frame_indices(0.0, 60, clip.site.fps, 30.0, len(frames))
+            frames = frames[at[valid]]
+            rows.append(grey_levels(frames) | {"frame_difference": float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())} | speckle_autocorrelation(frames))
+        table[site] = pd.DataFrame(rows).median()
+    return pd.DataFrame(table)
+
+
+def print_looks(table: pd.DataFrame) -> None:
+    print(f"{'':18}{'real 10 / 50 / 90 %':>24}" + "".join(f"{site:>10}" for site in table) + f"{'span':>8}")
+    for name, (low, middle, high) in REAL.items():
+        row = table.loc[name]
+        cells = "".join(f"{value:9.2f}{' ' if low <= value <= high else '*'}" for value in row)
+        print(f"{name:18}{f'{low:g} / {middle:g} / {high:g}':>24}{cells}{(row.max() - row.min()) / (high - low):8.0%}")
+    for name, middle in REAL_TEXTURE.items():
+        print(f"{name:18}{middle:24.2f}" + "".join(f"{value:9.2f} " for value in table.loc[name]))
+    inside = [site for site in table if all(low <= table.loc[name, site] <= high for name, (low, _, high) in REAL.items())]
+    print(f"inside every real range: {', '.join(inside) or 'none'}  (* outside)")
+
+
+def simpson(lines: np.ndarray) -> float:
+    """Volume of one traced frame (21, 4) by the method of discs, single plane."""
+    spans = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
+    return float(np.sum(np.pi / 4 * spans[1:] ** 2 * spans[0] / 20))
+
+
+def area_length(lines: np.ndarray, length: float) -> float:
+    """Volume from the short axis, 5/6 area x length; the area from the 20 chords and the height."""
+    spans = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
+    return float(5 / 6 * spans[1:].mean() * spans[0] * length)
+
+
+def tracing_error(clip: PhantomClip) -> float:
+    """EF from the tracings minus the label, in points."""
+    diastole, systole = clip.tracings().values()
+    if clip.view_name == "a4c":
+        volumes = simpson(diastole), simpson(systole)
+    else:
+        volumes = area_length(diastole, clip.patient.length), area_length(systole, clip.patient.length - clip.patient.mapse)
+    return 100 * (volumes[0] - volumes[1]) / volumes[0] - clip.ef
+
+
+def wall_snr(clip: PhantomClip, draws: int = 60) -> float:
+    """Mean over standard deviation of the envelope in bright tissue, over independent draws of the scatterers' amplitudes: 1.91 for fully developed speckle (Burckhardt 1978)."""
+    still = Rhythm(*(np.zeros(1) for _ in range(4)))
+    site = replace(clip.site, haze=-200.0, reverberation=-200.0)
+    envelope = []
+    for k in range(draws):
+        visit = replace(clip.visit, seed=k, breathing=0.0, drift=np.zeros((2, 3)))
+        envelope.append(np.sqrt(next(envelopes(clip.patient, clip.view, site, visit, np.zeros(1), still))))
+    envelope = np.stack(envelope)
+    lit = envelope.mean(0) > np.quantile(envelope.mean(0), 0.8)  # wall and other bright tissue
+    return float((envelope.mean(0) / envelope.std(0, ddof=1))[lit].mean())
+
+
+def physics() -> dict:
+    """The figures of the physics, worst case where a bound is meant."""
+    found = {"ef_error_a4c": 0.0, "ef_error_psax": 0.0}
+    for population in ("adult", "paediatric"):
+        for view in ("a4c", "psax"):
+            errors = [abs(tracing_error(simulate_clip(SEED, p, 0, "many", frames=60, view=view, population=population))) for p in range(60)]
+            found[f"ef_error_{view}"] = max(found[f"ef_error_{view}"], *errors)
+    found["wall_snr"] = float(np.mean([wall_snr(simulate_clip(SEED, p, 0, "alder", frames=1)) for p in range(4)]))
+    clip = simulate_clip(SEED, 0, 0, "alder", frames=100)
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        write_clip(Path(folder) / "clip.avi", clip.frames(), clip.site.fps)
+    return found | {"seconds_a_clip_and_core": time.process_time() - start}
+
+
+def surround_mask(clips: list[PhantomClip], size: int = 112, most: float = 0.05) -> np.ndarray:
+    """(size, size) bool: pixels that show the heart in at most the share `most` of the clips."""
+    covered = np.zeros((size, size))
+    grid = (np.arange(size) + 0.5) / size
+    for clip in clips:
+        world_x, world_y = np.meshgrid((grid - 0.5) * clip.extent, grid * clip.extent)
+        x, z = clip.view.place.view(world_x, world_y)
+        s, side = z / clip.patient.length, np.where(x < 0, -1.0, 1.0)
+        epicardium = clip.lv.radius(s, side, np.zeros(1)) + clip.lv.thickness(s, side)
+        heart = (np.abs(x) < epicardium + 0.4) & (s > -0.06) & (s < 1.05)
+        for chamber in clip.view.cavities.values():
+            heart |= chamber.level(x, z) < 1.2
+        covered += heart
+    return covered / len(clips) <= most
+
+
+def learning() -> dict:
+    """R2 of EF on held-out patients from one frame and from clips, AUC of identity from whole frames and from the surround alone."""
+    base = preset("demo")
+    torch.manual_seed(SEED)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        simulate_cohort(folder / "cohort", PATIENTS, 2, SEED, "alder")
+        cohort = read_cohort(folder / "cohort")
+        _stills(cohort, folder / "stills")
+        train, test = cohort.split("TRAIN"), cohort.split("TEST")
+        found = {}
+        for kind, root in (("clip", cohort.root / "Videos"), ("still", folder / "stills")):
+            videos = [(root / f"{name}.avi", ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
+            model = train_regressor(videos, base.evaluation.network, base.evaluation.training, folder / kind, SEED, f"EF from a {kind}")
+            found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_clips(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s").ef))
+        autoencoder = initial("simulated", "autoencoder", Autoencoder, base.autoencoder.network)
+        clips = [simulate_clip(SEED, p, 0, "alder", frames=1) for p in range(100)]
+        for kind, mask in (("heart", None), ("surround", surround_mask(clips))):
+            found[f"identity_auc_{kind}"] = _identity(cohort, autoencoder, mask, base, folder / f"latents {kind}", kind)
+        return found
+
+
+def _stills(cohort: Cohort, folder: Path) -> None:
+    """Every clip as its first frame, repeated: the same network and budget, without motion."""
+    for name in cohort.clips["name"]:
+        clip, fps = read_clip(cohort.path(name))
+        write_clip(folder / f"{name}.avi", np.repeat(clip[:1], len(clip), 0), fps)
+
+
+def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None, base, folder: Path, title: str) -> float:
+    def encode(name: str) -> torch.Tensor:
+        clip = to_square(read_clip(cohort.path(name))[0])[::4]
+        with torch.inference_mode():
+            return encode_clip(autoencoder, clip if mask is None else clip * mask.astype(np.uint8))
+
+    clips = cohort.clips.assign(frames=-(-cohort.clips["frames"] // 4))
+    write_latents(folder, clips, encode)
+    store = LatentStore.open(folder)
+    encoder = ReidEncoder(base.reid.network)
+    train_reid(encoder, store, base.reid.training, folder / "reid", SEED)
+    test = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
+    spread = [store.window(int(row), np.linspace(0, int(store.index["frames"].iloc[row]) - 1, 4).astype(int)) for row in test]
+    owner = np.repeat(test, 4)
+    return pair_auc(embed_frames(encoder, torch.cat(spread)), store.index["patient"].to_numpy()[owner], owner).visits
+
+
+def montage(out: Path, real: Path | None) -> None:
+    """Phantoms of both views and populations from every site, the real view first where one is given."""
+    rows = []
+    for view, population in (("a4c", "adult"), ("psax", "adult"), ("a4c", "paediatric")):
+        for p in (1, 2):
+            row = [to_square(simulate_clip(SEED, p, 0, site, frames=1, view=view, population=population).frames())[0] for site in SITES]
+            rows.append(np.concatenate(row, 1))
+    picture = np.concatenate(rows)
+    if real is not None:
+        frames = _dicom(real)
+        beside = np.concatenate([to_square(frames[k : k + 1])[0] for k in np.linspace(0, len(frames) - 1, 6).astype(int)])
+        picture = np.concatenate([beside, picture], 1)
+    image = Image.fromarray(picture)
+    image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC).save(out)
+
+
+def _dicom(path: Path) -> np.ndarray:
+    import pydicom  # needed for this alone: pip install pydicom
+
+    pixels = pydicom.dcmread(path).pixel_array
+    return pixels[..., 0] if pixels.ndim == 4 else pixels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("physics", "looks", "learning", "montage"))
+    parser.add_argument("out", nargs="?", type=Path)
+    parser.add_argument("--real", type=Path)
+    options = parser.parse_args()
+    if options.what == "looks":
+        print_looks(looks())
+    elif options.what == "montage":
+        montage(options.out or Path("montage.png"), options.real)
+    else:
+        print(json.dumps({"physics": physics, "learning": learning}[options.what](), indent=2))
+
+
+if __name__ == "__main__":
+    main()
