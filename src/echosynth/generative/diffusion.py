@@ -1,0 +1,76 @@
+"""Denoising diffusion as EchoNet-Synthetic has it: v-prediction, 1,000 steps, linear betas (Ho et al. 2020, arXiv 2006.11239; Salimans & Ho 2022, arXiv 2202.00512).
+
+Schedules and steps are those of diffusers' schedulers. The training noise has an offset, the same in all pixels of a channel, so that brightness is learnt as well.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+
+from echosynth.generative.samplers import OnStep, guided
+from echosynth.networks.denoiser import Condition
+
+_SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "prediction_type": "v_prediction", "timestep_spacing": "leading"}
+_CLIP = {"clip_sample": True, "clip_sample_range": 4.0}
+NOISE_OFFSET = 0.1
+STRIDE = 32  # frames from one window of a long video to the next
+
+Denoise = Callable[[Tensor, Tensor, Condition], Tensor]  # x (B, T, C, h, w), t (B,) steps, condition -> v
+
+
+def scheduler(kind: Literal["ddpm", "ddim"], steps: int) -> DDPMScheduler | DDIMScheduler:
+    """diffusers' scheduler with the published schedule, set to `steps` sampling steps."""
+    made = DDPMScheduler(**_SCHEDULE, **_CLIP, variance_type="fixed_small") if kind == "ddpm" else DDIMScheduler(**_SCHEDULE, **_CLIP)
+    made.set_timesteps(steps)
+    return made
+
+
+def diffusion_loss(denoise: Denoise, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, offset: float = NOISE_OFFSET) -> Tensor:
+    """The mean over frames, weighted by `weight` (B, T), of the squared error of v = sqrt(abar) noise - sqrt(1 - abar) data, at even times. data (B, T, C, h, w); `rng` is a CPU generator."""
+    batch, frames, channels = data.shape[:3]
+    noise = torch.randn(data.shape, generator=rng) + offset * torch.randn(batch, frames, channels, 1, 1, generator=rng)
+    schedule = scheduler("ddpm", 1)
+    t = torch.randint(len(schedule.alphas_cumprod), (batch,), generator=rng).to(data.device)
+    noise = noise.to(data.device)
+    error = denoise(schedule.add_noise(data, noise, t), t, condition) - schedule.get_velocity(data, noise, t)
+    return (error.square().mean((2, 3, 4)) * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    noise: Tensor,
+    condition: Condition,
+    steps: int,
+    rng: torch.Generator | list[torch.Generator],
+    kind: Literal["ddpm", "ddim"] = "ddpm",
+    guidance: float = 1.0,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Follows the published sampler from noise (B, T, C, h, w) to data. DDPM adds noise after all steps but the last, drawn as (B, C, T, h, w) from `rng` (or row i from the i-th generator); DDIM adds none."""
+    velocity, schedule = guided(denoise, condition, guidance), scheduler(kind, steps)
+    x, random = noise, {"generator": rng} if kind == "ddpm" else {}
+    for k, t in enumerate(schedule.timesteps.tolist()):
+        v = velocity(x, t)
+        x = schedule.step(v.transpose(1, 2), t, x.transpose(1, 2), **random).prev_sample.transpose(1, 2)
+        if on_step:
+            on_step(k, x)
+    return x
+
+
+def windowed(denoise: Denoise, window: int = 64, stride: int = STRIDE) -> Denoise:
+    """The published way to long videos: a network of `window` frames predicts windows that overlap, the first is kept whole, of each later one what the one before it does not reach.
+
+    For T = window + k stride frames; all windows are computed at every step, and half of each later one is thrown away (generative/long_video.py does otherwise).
+    """
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        frames = x.shape[1]
+        assert frames >= window and (frames - window) % stride == 0, f"{frames} frames: want {window} and a multiple of {stride} more"
+        parts = [denoise(x[:, first : first + window], t, condition) for first in range(0, frames - window + 1, stride)]
+        return torch.cat([parts[0], *(part[:, window - stride :] for part in parts[1:])], 1)
+
+    return predict

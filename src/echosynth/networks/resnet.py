@@ -1,0 +1,106 @@
+"""ResNet-50 (He et al. 2016) and R(2+1)D-18 (Tran et al. 2018), with the names that torchvision gives their weights, so that published state dicts fit; and the siamese network on the first."""
+
+from torch import Tensor, nn
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions about a shortcut; the 3x3 carries the stride (torchvision's ResNet "v1.5")."""
+
+    def __init__(self, inputs: int, width: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+        self.relu = nn.ReLU(inplace=True)
+        change = stride > 1 or inputs != 4 * width
+        self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)) if change else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.bn1(self.conv1(x)))
+        h = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(h)))))
+        return self.relu(h + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet50(nn.Module):
+    """(N, channels, h, w) -> (N, outputs)."""
+
+    def __init__(self, channels: int = 3, outputs: int = 1000):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        inputs = 64
+        for number, (width, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), 1):
+            layer = [Bottleneck(inputs if k == 0 else 4 * width, width, 2 if k == 0 and number > 1 else 1) for k in range(blocks)]
+            self.add_module(f"layer{number}", nn.Sequential(*layer))
+            inputs = 4 * width
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        h = self.layer4(self.layer3(self.layer2(self.layer1(h))))
+        return self.fc(self.avgpool(h).flatten(1))
+
+
+class Siamese(nn.Module):
+    """The published re-identification: sigmoid features (N, 128) of latent frames (N, 4, 14, 14); whether two are of one video is a linear function of their absolute difference."""
+
+    def __init__(self, channels: int = 4, features: int = 128):
+        super().__init__()
+        self.model, self.fc_end = ResNet50(channels, features), nn.Linear(features, 1)
+
+    def embed(self, latents: Tensor) -> Tensor:
+        return self.model(latents).sigmoid()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Logits (N,) of both being of one video."""
+        return self.fc_end((self.embed(first) - self.embed(second)).abs())[:, 0]
+
+
+def _factorised(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3x3 convolution as space, then time, with as many parameters."""
+    middle = inputs * outputs * 27 // (inputs * 9 + 3 * outputs)
+    space = nn.Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    return nn.Sequential(space, nn.BatchNorm3d(middle), nn.ReLU(inplace=True), nn.Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False))
+
+
+class BasicBlock3d(nn.Module):
+    """Two factorised convolutions about a shortcut. Both have the middle width that the first has, as torchvision has it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Sequential(_factorised(inputs, outputs, stride), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))
+        middle = self.conv1[0][0].out_channels
+        second = _factorised(outputs, outputs)
+        second[0], second[1] = nn.Conv3d(outputs, middle, (1, 3, 3), 1, (0, 1, 1), bias=False), nn.BatchNorm3d(middle)
+        second[3] = nn.Conv3d(middle, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False)
+        self.conv2 = nn.Sequential(second, nn.BatchNorm3d(outputs))
+        self.relu = nn.ReLU(inplace=True)
+        change = stride > 1 or inputs != outputs
+        self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs)) if change else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.conv2(self.conv1(x)) + (x if self.downsample is None else self.downsample(x)))
+
+
+class R2Plus1D18(nn.Module):
+    """Clips (N, 3, T, H, W) -> (N, outputs)."""
+
+    def __init__(self, outputs: int = 400):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+            nn.BatchNorm3d(45),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
+            nn.BatchNorm3d(64),
+            nn.ReLU(inplace=True),
+        )
+        inputs = 64
+        for number, width in enumerate((64, 128, 256, 512), 1):
+            self.add_module(f"layer{number}", nn.Sequential(BasicBlock3d(inputs, width, 2 if number > 1 else 1), BasicBlock3d(width, width, 1)))
+            inputs = width
+        self.avgpool, self.fc = nn.AdaptiveAvgPool3d(1), nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+        return self.fc(self.avgpool(h).flatten(1))
