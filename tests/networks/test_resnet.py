@@ -19,7 +19,7 @@ def test_sizes_are_torchvisions():
 def test_names_and_shapes_are_torchvisions():
     with torch.device("meta"):
         image, video = ({name: tuple(value.shape) for name, value in network.state_dict().items()} for network in (ResNet50(), R2Plus1D18()))
-    assert len(image) == 320 and len(video) == 218
+    assert len(image) == 320 and len(video) == 224
     assert image["layer1.0.downsample.0.weight"] == (256, 64, 1, 1) and image["layer4.2.conv3.weight"] == (2048, 512, 1, 1) and image["layer3.5.bn2.running_var"] == (256,)
     assert video["stem.0.weight"] == (45, 3, 1, 7, 7) and video["layer2.0.conv1.0.0.weight"] == (230, 64, 1, 3, 3) and video["layer2.0.conv2.0.3.weight"] == (128, 230, 3, 1, 1)
     assert video["layer4.1.conv2.1.num_batches_tracked"] == () and video["layer3.0.downsample.0.weight"] == (256, 128, 1, 1, 1)
