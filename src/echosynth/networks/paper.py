@@ -3,76 +3,62 @@
 Every one is a diffusers folder: config.json and diffusion_pytorch_model.safetensors, which `from_pretrained` of diffusers opens too.
 """
 
+import json
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, ModelMixin, UNet2DModel, UNetSpatioTemporalConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from pydantic import Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from echosynth.errors import InputError
+from echosynth.networks.base import NetworkConfig
 from echosynth.networks.denoiser import Condition
 
-WIDTHS = (128, 256, 256, 512)
-SMALL = (32, 64, 64, 128)
+FULL, SMALL = (128, 256, 256, 512), (32, 64, 64, 128)  # channels at each resolution: as published, and for a laptop
 FRAMES = 64
 
 
-def image_unet(widths: tuple[int, ...] = WIDTHS) -> UNet2DModel:
-    """The latent image model: unconditional, 70.4 M parameters at full width."""
-    return UNet2DModel(
-        sample_size=14,
-        in_channels=4,
-        out_channels=4,
-        layers_per_block=2,
-        block_out_channels=widths,
-        down_block_types=("AttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("AttnUpBlock2D",) * 3,
-    )
+class PaperConfig(NetworkConfig):
+    """Stands where ours have their configuration; all else is as published."""
+
+    width: Literal["full", "small"] = "full"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return FULL if self.width == "full" else SMALL
 
 
-def video_unet(widths: tuple[int, ...] = WIDTHS) -> UNetSpatioTemporalConditionModel:
-    """The latent video model, 143.8 M parameters at full width: noisy and anchor latents on the channels, the EF as a token of width 1 to attend to."""
-    return UNetSpatioTemporalConditionModel(
-        sample_size=14,
-        in_channels=8,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",),
-        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * 3,
-        block_out_channels=widths,
-        layers_per_block=2,
-        transformer_layers_per_block=1,
-        num_attention_heads=tuple(width // 16 for width in widths),
-        cross_attention_dim=1,
-        addition_time_embed_dim=1,
-        projection_class_embeddings_input_dim=1,
-        num_frames=FRAMES,
-    )
+class PaperGeneratorConfig(PaperConfig):
+    frames: Literal[1, 64] = Field(FRAMES, description="1 is the image model")
+    channels: int = 4
+    size: int = 14
 
-
-def autoencoder_kl(widths: tuple[int, ...] = WIDTHS) -> AutoencoderKL:
-    """The per-frame autoencoder: 3x112x112 to 4x14x14, 62.4 M parameters at full width."""
-    return AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        layers_per_block=2,
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        sample_size=112,
-    )
+    @property
+    def labels(self) -> int:
+        """The video model is told an EF, the image model nothing."""
+        return int(self.frames > 1)
 
 
 class DiffusersNetwork(nn.Module):
-    """A network of diffusers as one of ours: a folder that is opened and saved."""
+    """A network of diffusers as one of ours: built from a configuration, opened from a folder and saved to one, as diffusers would."""
 
-    kind: type[ModelMixin]
+    Config: ClassVar[type[PaperConfig]]
+    kind: ClassVar[type[ModelMixin]]
 
-    def __init__(self, unet: ModelMixin):
+    def __init__(self, config: PaperConfig, network: ModelMixin | None = None):
         super().__init__()
-        self.network = unet
+        self.config = config
+        self.network = network if network is not None else self.kind(**self.published(config))
+
+    @staticmethod
+    def published(config: PaperConfig) -> dict:
+        """diffusers' arguments for the published network of this width."""
+        raise NotImplementedError
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and diffusion_pytorch_model.safetensors into `folder`."""
@@ -80,30 +66,73 @@ class DiffusersNetwork(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Opens a diffusers folder, in float32 and evaluation mode; never a pickle, nothing is downloaded. Raises InputError when it is none, or of another network."""
+        """Opens a diffusers folder, in float32 and evaluation mode; no pickle, and nothing is downloaded. Raises InputError when it is none, or of another network."""
         try:
+            about = json.loads((folder / "config.json").read_text())
+            if about.get("_class_name") != cls.kind.__name__:
+                raise ValueError(f"it holds a {about.get('_class_name')}")
             network, info = cls.kind.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True)
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
             raise InputError(f"{folder}: not a {cls.kind.__name__} of diffusers ({str(error).splitlines()[0]}); give a folder with config.json and safetensors") from error
         for reason in ("missing_keys", "unexpected_keys"):
             if info[reason]:
                 raise InputError(f"{folder}: weight {sorted(info[reason])[0]!r} is {'missing' if reason == 'missing_keys' else 'unknown'} for {cls.kind.__name__}")
-        return cls(network.float()).eval()
+        width = "full" if tuple(network.config.block_out_channels) == FULL else "small"
+        return cls(cls.Config(width=width), network.float()).eval()
+
+
+class PaperAutoencoder(DiffusersNetwork):
+    """Frames (N, 1, 112, 112) in [-1, 1] to latents (N, 4, 14, 14) and back: the mean of the posterior, scaled to about unit variance. 62.4 M parameters."""
+
+    Config, kind = PaperConfig, AutoencoderKL
+
+    @staticmethod
+    def published(config: PaperConfig) -> dict:
+        blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+        return {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths, "sample_size": 112} | blocks
+
+    def posterior(self, clips: Tensor) -> DiagonalGaussianDistribution:
+        """(N, 1, H, W) -> the distribution of latents, not scaled."""
+        return self.network.encode(clips.expand(-1, 3, -1, -1)).latent_dist
+
+    def encode(self, clips: Tensor) -> Tensor:
+        return self.posterior(clips).mean.float() * self.network.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.network.decode(latents / self.network.config.scaling_factor).sample.float().mean(1, keepdim=True)
 
 
 class PaperImageModel(DiffusersNetwork):
-    """Predicts v of a noisy latent frame: x (B, 1, 4, 14, 14), t (B,) integer steps -> the same shape."""
+    """Predicts v of a noisy latent frame: x (B, 1, 4, 14, 14), t (B,) steps of 1,000 -> the same shape. 70.4 M parameters."""
 
-    kind = UNet2DModel
+    Config, kind = PaperGeneratorConfig, UNet2DModel
+
+    @staticmethod
+    def published(config: PaperConfig) -> dict:
+        blocks = {"down_block_types": ("AttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("AttnUpBlock2D",) * 3}
+        return {"sample_size": 14, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths} | blocks
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return _padded(self.network, x[:, 0], t)[:, None]
 
 
 class PaperVideoModel(DiffusersNetwork):
-    """Predicts v of a noisy latent video of 64 frames: x (B, T, 4, 14, 14), t (B,) integer steps; EF = condition.labels (B, 1) in [0, 1], NaN = not told (-1, as the published training has it)."""
+    """Predicts v of a noisy latent video of 64 frames: x (B, T, 4, 14, 14), t (B,) steps of 1,000 -> the same shape. 143.8 M parameters.
 
-    kind = UNetSpatioTemporalConditionModel
+    The anchor stands beside every noisy frame on the channels; the EF, condition.labels (B, 1) in [0, 1], is a token of width 1 to attend to, and -1 where it is not told (NaN).
+    """
+
+    Config, kind = PaperGeneratorConfig, UNetSpatioTemporalConditionModel
+
+    @staticmethod
+    def published(config: PaperConfig) -> dict:
+        blocks = {
+            "down_block_types": ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",),
+            "up_block_types": ("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * 3,
+            "num_attention_heads": tuple(width // 16 for width in config.widths),
+        }
+        told = {"cross_attention_dim": 1, "addition_time_embed_dim": 1, "projection_class_embeddings_input_dim": 1}
+        return {"sample_size": 14, "in_channels": 8, "out_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths, "num_frames": FRAMES} | blocks | told
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         anchor = condition.anchor[:, None].expand(-1, x.shape[1], -1, -1, -1)
