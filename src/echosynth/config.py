@@ -4,17 +4,19 @@ A preset is a place to start; `study.yaml` holds every value as it ran. Each sta
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import AutoencoderConfig
 from echosynth.networks.denoiser import DenoiserConfig
+from echosynth.networks.paper_config import PaperConfig, PaperGeneratorConfig
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.networks.reid import ReidConfig
 from echosynth.training.fit import Training
 
+GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
 _COMPACT = DenoiserConfig()
 _STILL = {"bands": (1,), "labels": 0, "time_shift": 1.0}  # what makes an image model of a video model
 
@@ -28,7 +30,7 @@ class Section(BaseModel):
 class AutoencoderSection(Section):
     """Per-frame autoencoder. `encoder` says whether a fine-tune may move the latent space that the generators start from."""
 
-    network: AutoencoderConfig = AutoencoderConfig()
+    network: Annotated[AutoencoderConfig | PaperConfig, Field(discriminator="kind")] = AutoencoderConfig()
     training: Training
     encoder: Literal["frozen", "trained"] = Field("frozen", description="ignored (trained) where the study starts from nothing")
     spectrum_weight: float = 0.1
@@ -38,7 +40,7 @@ class AutoencoderSection(Section):
 
 
 class ImageSection(Section):
-    network: DenoiserConfig = _COMPACT.model_copy(update=_STILL)
+    network: GeneratorNetwork = _COMPACT.model_copy(update=_STILL)
     training: Training
 
 
@@ -48,7 +50,7 @@ class ReidSection(Section):
 
 
 class VideoSection(Section):
-    network: DenoiserConfig = DenoiserConfig()
+    network: GeneratorNetwork = DenoiserConfig()
     training: Training
     fps: float = 32.0
     label_dropout: float = 0.1
@@ -175,7 +177,8 @@ def parse(values: dict, source: str) -> StudyConfig:
         return StudyConfig(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"option {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        path = [str(part) for part in first["loc"] if part not in ("compact", "paper")]  # which of two networks it was, pydantic adds
+        where = f"option {'.'.join(path)}: " if path else ""
         raise InputError(f"{source}: {where}{first['msg'].removeprefix('Value error, ')}") from error
 
 

@@ -5,7 +5,7 @@ unit variance by construction: the encoder ends in a batch normalisation without
 the generators and has to invent the texture that the latents have no room for.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ _FRAMES = 32  # frames in a batch of encode_clip and decode_clip: fixed, so that
 
 
 class AutoencoderConfig(NetworkConfig):
+    kind: Literal["compact"] = "compact"
     latent_channels: int = Field(4, gt=0)
     widths: tuple[int, int] = Field((48, 96), description="channels at 1/4 and at 1/8 of the resolution")
     blocks: tuple[int, int] = Field((2, 3), description="residual blocks of the encoder at 1/4 and at 1/8")

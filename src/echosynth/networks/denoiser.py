@@ -7,7 +7,7 @@ attention: Arnab et al. 2021, ViViT), modulated per sample by the flow time and 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from echosynth.networks.base import Network, NetworkConfig
 
 
 class DenoiserConfig(NetworkConfig):
+    kind: Literal["compact"] = "compact"
     channels: int = Field(4, gt=0, description="channels of the latents")
     size: int = Field(14, gt=0, description="height and width of the latents")
     bands: tuple[PositiveInt, ...] = Field(

@@ -5,43 +5,18 @@ Every one is a diffusers folder: config.json and diffusion_pytorch_model.safeten
 
 import json
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, ModelMixin, UNet2DModel, UNetSpatioTemporalConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from echosynth.errors import InputError
-from echosynth.networks.base import NetworkConfig
 from echosynth.networks.denoiser import Condition
-
-FULL, SMALL = (128, 256, 256, 512), (32, 64, 64, 128)  # channels at each resolution: as published, and for a laptop
-FRAMES = 64
-
-
-class PaperConfig(NetworkConfig):
-    """Stands where ours have their configuration; all else is as published."""
-
-    width: Literal["full", "small"] = "full"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return FULL if self.width == "full" else SMALL
-
-
-class PaperGeneratorConfig(PaperConfig):
-    frames: Literal[1, 64] = Field(FRAMES, description="1 is the image model")
-    channels: int = 4
-    size: int = 14
-
-    @property
-    def labels(self) -> int:
-        """The video model is told an EF, the image model nothing."""
-        return int(self.frames > 1)
+from echosynth.networks.paper_config import FRAMES, FULL, PaperConfig, PaperGeneratorConfig
 
 
 class DiffusersNetwork(nn.Module):
@@ -49,6 +24,7 @@ class DiffusersNetwork(nn.Module):
 
     Config: ClassVar[type[PaperConfig]]
     kind: ClassVar[type[ModelMixin]]
+    shape: ClassVar[dict] = {}
 
     def __init__(self, config: PaperConfig, network: ModelMixin | None = None):
         super().__init__()
@@ -78,7 +54,7 @@ class DiffusersNetwork(nn.Module):
             if info[reason]:
                 raise InputError(f"{folder}: weight {sorted(info[reason])[0]!r} is {'missing' if reason == 'missing_keys' else 'unknown'} for {cls.kind.__name__}")
         width = "full" if tuple(network.config.block_out_channels) == FULL else "small"
-        return cls(cls.Config(width=width), network.float()).eval()
+        return cls(cls.Config(width=width, **cls.shape), network.float()).eval()
 
 
 class PaperAutoencoder(DiffusersNetwork):
@@ -105,7 +81,7 @@ class PaperAutoencoder(DiffusersNetwork):
 class PaperImageModel(DiffusersNetwork):
     """Predicts v of a noisy latent frame: x (B, 1, 4, 14, 14), t (B,) steps of 1,000 -> the same shape. 70.4 M parameters."""
 
-    Config, kind = PaperGeneratorConfig, UNet2DModel
+    Config, kind, shape = PaperGeneratorConfig, UNet2DModel, {"frames": 1}
 
     @staticmethod
     def published(config: PaperConfig) -> dict:

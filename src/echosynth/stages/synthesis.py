@@ -21,15 +21,14 @@ from echosynth.cohort.video import write_clip
 from echosynth.config import SynthesisSection
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
-from echosynth.generative.long_video import sample_video
-from echosynth.generative.samplers import exponential
+from echosynth.generative.objective import Generator, draw_images, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
-from echosynth.networks.denoiser import Condition, Denoiser
+from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.screen import Screen, Verdict
 from echosynth.progress import progress
-from echosynth.randomness import normal, numpy_rng
+from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.start import cohort_of
 from echosynth.study import Stage, Study, peak_memory_mb
 
@@ -42,24 +41,18 @@ class Models:
     """Everything that synthesis draws with, on one device."""
 
     autoencoder: Autoencoder
-    image: Denoiser
-    video: Denoiser
+    image: Generator
+    video: Generator
     reid: ReidEncoder
     screen: Screen
     device: torch.device
 
     @classmethod
     def open(cls, study: Study, device: torch.device) -> "Models":
-        networks = {
-            name: kind.from_pretrained(study.folder(name)).to(device)
-            for name, kind in (("autoencoder", Autoencoder), ("image", Denoiser), ("video", Denoiser), ("reid", ReidEncoder))
-        }
+        config = study.config
+        kinds = {name: kind_of(getattr(config, name).network) for name in ("autoencoder", "image", "video")} | {"reid": ReidEncoder}
+        networks = {name: kind.from_pretrained(study.folder(name)).to(device) for name, kind in kinds.items()}
         return cls(**networks, screen=Screen.load(study.folder("reid")), device=device)
-
-    def draw_images(self, noise: torch.Tensor, steps: int) -> torch.Tensor:
-        """Noise (B, C, h, w) -> latent frames (B, C, h, w)."""
-        labels = noise.new_zeros(len(noise), self.image.config.labels)
-        return exponential(self.image, noise[:, None], Condition(labels=labels), steps, shift=self.image.config.time_shift)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -162,7 +155,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         def noise(k: int) -> torch.Tensor:
             return torch.stack([normal(seed, "video", slot, attempt, k, shape=window) for slot in members]).to(models.device)
 
-        return sample_video(models.video, noise, anchors, ef, options.frames, options.steps, guidance=options.guidance)
+        return draw_videos(models.video, noise, anchors, ef, options.frames, options.steps, options.guidance, [torch_rng(seed, "video steps", slot, attempt) for slot in members])
 
     pending, attempt = list(slots), 0
     while pending:
@@ -174,7 +167,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         images = {}
         for members, row in _groups(pending, group):
             noise = torch.stack([normal(seed, "image", slot, attempt, shape=frame) for slot in members]).to(models.device)
-            drawn = models.draw_images(noise, options.image_steps)
+            drawn = draw_images(models.image, noise, options.image_steps, [torch_rng(seed, "image steps", slot, attempt) for slot in members])
             images |= {slot: drawn[i] for slot, i in row.items() if screened(slot, attempt, "image", drawn[i : i + 1])}
         kept = set()
         for members, row in _groups(list(images), group):

@@ -4,7 +4,7 @@ import numpy as np
 
 from echosynth import processes
 from echosynth.cohort.latents import LatentStore
-from echosynth.networks.denoiser import Denoiser
+from echosynth.networks.kinds import kind_of
 from echosynth.stages.start import begin
 from echosynth.study import Stage, Study
 from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
@@ -17,7 +17,7 @@ def run(study: Study) -> dict:
     store = LatentStore.open(study.folder("latents"))
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
-    model = begin(study, "video", Denoiser, section.network, lambda new: measure_spread(new, windows))
+    model = begin(study, "video", kind_of(section.network), section.network, lambda new: measure_spread(new, windows))
     train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight)
 
     def finish() -> dict:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from echosynth.cohort.latents import LatentStore, frame_indices
-from echosynth.generative.flow import flow_loss
+from echosynth.generative.objective import Generator, loss_of
 from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
 from echosynth.networks.precision import precision_context
 from echosynth.progress import progress
@@ -34,6 +34,7 @@ class Windows:
     def __init__(self, store: LatentStore, rows: np.ndarray, config: DenoiserConfig, seed: int, fps: float = 32.0, label_dropout: float = 0.1, balance: float = 0.5):
         assert len(rows) and config.labels <= 1
         self.store, self.rows, self.config, self.seed, self.fps, self.label_dropout = store, rows, config, seed, fps, label_dropout
+        self.continues = isinstance(config, DenoiserConfig)  # the paper's model is never told frames at their place
         index = store.index.iloc[rows]
         self.ef, self.frames, self.source_fps = (index[column].to_numpy(float) for column in ("ef", "frames", "fps"))
         self.cumulative = np.cumsum(balancing_weights(self.ef, balance))
@@ -65,7 +66,7 @@ class Windows:
         room = max((length - 1) / rate - (count - 1) / self.fps, 0.0)  # seconds
         indices, valid = frame_indices(rng.uniform(0, room), count, rate, self.fps, length)
         inside = int(rng.integers(int(valid.sum())))  # a place in the window
-        mode, prefix = rng.random(), int(rng.choice(PREFIXES))
+        mode, prefix = rng.random() if self.continues else 1.0, int(rng.choice(PREFIXES))
         placed = mode < PLACED
         anchor = indices[inside] if placed or rng.random() < ANCHOR_INSIDE else rng.integers(length)
         known = np.zeros(count, bool)
@@ -96,25 +97,26 @@ def balancing_weights(ef: np.ndarray, balance: float, width: float = 5.0) -> np.
     return weights
 
 
-def generator_loss(model: Denoiser, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0) -> dict[str, Tensor]:
-    """Flow matching loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss)."""
+def generator_loss(model: Generator, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0) -> dict[str, Tensor]:
+    """Loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss)."""
     mask = batch.get("mask")
     condition = Condition(batch["labels"], batch.get("anchor"), None if mask is None else batch["data"], mask)
-    return {"loss": flow_loss(model, batch["data"], condition, batch["weight"], rng, model.config.time_shift, slow)}
+    return {"loss": loss_of(model, batch["data"], condition, batch["weight"], rng, slow)}
 
 
-def measure_spread(model: Denoiser, windows: Windows, samples: int = 128) -> None:
+def measure_spread(model: Generator, windows: Windows, samples: int = 128) -> None:
     """Tells a new model how strong each temporal frequency is in its data (networks/bands.py)."""
-    model.bands.measure(windows.batch(range(samples))["data"])
+    if isinstance(model, Denoiser):
+        model.bands.measure(windows.batch(range(samples))["data"])
 
 
-def train_generator(model: Denoiser, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0) -> None:
+def train_generator(model: Generator, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit)."""
     fit(model, partial(generator_loss, slow=slow), windows.batch, training, folder, seed, title)
 
 
 @torch.no_grad()
-def held_out_loss(model: Denoiser, store: LatentStore, seed: int, training: Training, title: str, samples: int = 96, **options) -> dict[str, float]:
+def held_out_loss(model: Generator, store: LatentStore, seed: int, training: Training, title: str, samples: int = 96, **options) -> dict[str, float]:
     """{"loss_train", "loss_val"}: the flow matching loss on `samples` windows of TRAIN and of VAL clips. `options` go to `Windows`.
 
     Noise and times are the same for both, and clips are drawn evenly: a loss_val far above loss_train means that the model has learnt its clips by heart.

@@ -1,0 +1,51 @@
+"""What a generator predicts decides how it is trained and drawn from: the velocity of a rectified flow (ours), or v of a diffusion (the paper's).
+
+diffusers is imported only where a network of the paper is met: it takes seconds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from echosynth.generative.flow import flow_loss
+from echosynth.generative.long_video import sample_video
+from echosynth.generative.samplers import exponential
+from echosynth.networks.denoiser import Condition, Denoiser
+
+Generator = Any  # Denoiser, or PaperImageModel or PaperVideoModel of networks/paper.py
+
+
+def loss_of(model: Generator, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, slow: float = 0.0) -> Tensor:
+    """The objective of `model` on data (B, T, C, h, w) with weight (B, T) of each frame; `slow` is for flows (flow.py)."""
+    if isinstance(model, Denoiser):
+        return flow_loss(model, data, condition, weight, rng, model.config.time_shift, slow)
+    from echosynth.generative.diffusion import diffusion_loss
+
+    return diffusion_loss(model, data, condition, weight, rng)
+
+
+def draw_images(model: Generator, noise: Tensor, steps: int, rngs: list[torch.Generator]) -> Tensor:
+    """Noise (B, C, h, w) -> latent frames (B, C, h, w); row i takes what further noise it needs from rngs[i]."""
+    condition = Condition(labels=noise.new_zeros(len(noise), model.config.labels))
+    if isinstance(model, Denoiser):
+        return exponential(model, noise[:, None], condition, steps, shift=model.config.time_shift)[:, 0]
+    from echosynth.generative.diffusion import sample
+
+    return sample(model, noise[:, None], condition, steps, rngs)[:, 0]
+
+
+def draw_videos(model: Generator, noise: Callable[[int], Tensor], anchor: Tensor, labels: Tensor, frames: int, steps: int, guidance: float, rngs: list[torch.Generator]) -> Tensor:
+    """Latent videos (B, frames, C, h, w) of anchors (B, C, h, w) and labels (B, L); noise(k) is that of window k (B, config.frames, C, h, w).
+
+    A flow continues window after window, a diffusion computes windows that overlap, as published.
+    """
+    if isinstance(model, Denoiser):
+        return sample_video(model, noise, anchor, labels, frames, steps, guidance=guidance)
+    from echosynth.generative.diffusion import STRIDE, sample, windowed
+
+    window, parts = model.config.frames, [noise(0)]
+    while sum(part.shape[1] for part in parts) < frames:
+        parts.append(noise(len(parts))[:, :STRIDE])
+    return sample(windowed(model, window), torch.cat(parts, 1), Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]

@@ -1,0 +1,32 @@
+"""Configurations of the paper's networks (paper.py), apart from them so that reading a study does not import diffusers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from echosynth.networks.base import NetworkConfig
+
+FULL, SMALL = (128, 256, 256, 512), (32, 64, 64, 128)  # channels at each resolution: as published, and for a laptop
+FRAMES = 64
+
+
+class PaperConfig(NetworkConfig):
+    """Stands where ours have their configuration; all else is as published."""
+
+    kind: Literal["paper"] = "paper"
+    width: Literal["full", "small"] = "full"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return FULL if self.width == "full" else SMALL
+
+
+class PaperGeneratorConfig(PaperConfig):
+    frames: Literal[1, 64] = Field(FRAMES, description="1 is the image model")
+    channels: int = 4
+    size: int = 14
+
+    @property
+    def labels(self) -> int:
+        """The video model is told an EF, the image model nothing."""
+        return int(self.frames > 1)
