@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import AutoencoderConfig
 from echosynth.networks.denoiser import DenoiserConfig
-from echosynth.networks.paper_config import PaperConfig, PaperGeneratorConfig
+from echosynth.networks.paper_config import PaperConfig, PaperGeneratorConfig, PaperReidConfig
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.networks.reid import ReidConfig
 from echosynth.training.fit import Training
@@ -37,6 +37,7 @@ class AutoencoderSection(Section):
     adversarial_weight: float = 0.05
     adversarial_start: float = Field(0.3, description="fraction of the steps before the decoder heeds the discriminator")
     frames_in_memory: int = 20_000
+    perceptual: str = Field("", description="file with the weights of VGG-16, for the paper's perceptual loss; without it a gradient loss stands in")
 
 
 class ImageSection(Section):
@@ -45,7 +46,7 @@ class ImageSection(Section):
 
 
 class ReidSection(Section):
-    network: ReidConfig = ReidConfig()
+    network: Annotated[ReidConfig | PaperReidConfig, Field(discriminator="kind")] = ReidConfig()
     training: Training
 
 
@@ -164,6 +165,23 @@ def _config(
     )
 
 
+def _paper() -> StudyConfig:
+    """The published recipe (networks/paper.py), as far as it is published; docs/paper.md says what is not."""
+    train = lambda steps, batch, rate: Training(steps=steps, batch_size=batch, learning_rate=rate, ema=0.999, decay=0.0)  # noqa: E731
+    return StudyConfig(
+        preset="paper",
+        init="none",
+        autoencoder=AutoencoderSection(network=PaperConfig(), training=train(150_000, 64, 3e-4), adversarial_start=1 / 3),
+        image=ImageSection(network=PaperGeneratorConfig(frames=1), training=train(500_000, 256, 3e-4)),
+        reid=ReidSection(
+            network=PaperReidConfig(), training=train(50_000, 128, 1e-4).model_copy(update={"precision": "fp32"})
+        ),  # batch statistics of a few numbers overflow in bfloat16
+        video=VideoSection(network=PaperGeneratorConfig(), training=train(500_000, 64, 1e-4), ef_balance=0.0),
+        synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform"),
+        evaluation=EvaluationSection(training=Training(steps=20_000, batch_size=32, learning_rate=3e-3)),
+    )
+
+
 def preset(name: str) -> StudyConfig:
     """The configuration of a preset; raises InputError that lists the presets when there is none of that name."""
     if name not in PRESETS:
@@ -206,6 +224,7 @@ PRESETS: dict[str, StudyConfig] = {
         network=DenoiserConfig(dim=384, depth=12, heads=6),
         encoder="trained",  # these generators are too large for the shipped weights, so nothing binds them to the latents those know
     ),
+    "paper": _paper(),
     "pretrain": _config(
         "pretrain",
         Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),

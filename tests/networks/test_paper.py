@@ -6,9 +6,8 @@ from diffusers import UNet2DModel
 
 from echosynth.errors import InputError
 from echosynth.networks.denoiser import Condition
-from echosynth.networks.paper import PaperAutoencoder, PaperConfig, PaperGeneratorConfig, PaperImageModel, PaperVideoModel
-
-SMALL = PaperGeneratorConfig(width="small")
+from echosynth.networks.paper import PaperAutoencoder, PaperImageModel, PaperVideoModel
+from echosynth.networks.paper_config import SMALL, PaperConfig, PaperGeneratorConfig
 
 
 def millions(network: torch.nn.Module) -> float:
@@ -25,7 +24,7 @@ def test_sizes_are_the_published_ones():
 @torch.no_grad()
 def test_image_model_is_a_diffusers_folder(tmp_path):
     torch.manual_seed(0)
-    model = PaperImageModel(SMALL).eval()
+    model = PaperImageModel(PaperGeneratorConfig(widths=SMALL, frames=1)).eval()
     model.save_pretrained(tmp_path)
     x, t, told = torch.randn(2, 1, 4, 14, 14), torch.tensor([3, 700]), Condition(torch.zeros(2, 0))
     assert torch.equal(PaperImageModel.from_pretrained(tmp_path)(x, t, told), model(x, t, told))
@@ -37,7 +36,7 @@ def test_image_model_is_a_diffusers_folder(tmp_path):
 @torch.no_grad()
 def test_video_model_looks_at_the_anchor_and_the_ef():
     torch.manual_seed(0)
-    model = PaperVideoModel(SMALL).eval()
+    model = PaperVideoModel(PaperGeneratorConfig(widths=SMALL)).eval()
     x, t, anchor = torch.randn(1, 4, 4, 14, 14), torch.tensor([500]), torch.randn(1, 4, 14, 14)
     was = model(x, t, Condition(torch.tensor([[0.3]]), anchor))
     assert was.shape == x.shape
@@ -54,7 +53,7 @@ def test_what_is_no_such_folder_is_refused(tmp_path):
 @torch.no_grad()
 def test_autoencoder_has_our_contract(tmp_path):
     torch.manual_seed(0)
-    model = PaperAutoencoder(PaperConfig(width="small")).eval()
+    model = PaperAutoencoder(PaperConfig(widths=SMALL)).eval()
     clips = torch.rand(2, 1, 112, 112) * 2 - 1
     latents = model.encode(clips)
     assert latents.shape == (2, 4, 14, 14) and model.decode(latents).shape == clips.shape
@@ -66,7 +65,7 @@ def test_autoencoder_has_our_contract(tmp_path):
 def test_a_weight_too_many_or_too_few_is_named(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    PaperImageModel(SMALL).save_pretrained(tmp_path)
+    PaperImageModel(PaperGeneratorConfig(widths=SMALL, frames=1)).save_pretrained(tmp_path)
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     state = load_file(path)
     save_file(state | {"extra.weight": torch.zeros(1)}, path)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from echosynth.networks.paper_config import PaperReidConfig
 from echosynth.networks.resnet import R2Plus1D18, ResNet50, Siamese
 
 
@@ -28,10 +29,11 @@ def test_names_and_shapes_are_torchvisions():
 @torch.no_grad()
 def test_outputs():
     torch.manual_seed(0)
-    siamese = Siamese().eval()
+    siamese = Siamese(PaperReidConfig()).eval()
     first, second = torch.randn(2, 3, 4, 14, 14)
-    features = siamese.embed(first)
+    features = siamese.features(first)
     assert features.shape == (3, 128) and features.min() > 0 and features.max() < 1
+    torch.testing.assert_close(siamese.embed(first) @ siamese.embed(first).T, torch.corrcoef(features), atol=1e-5, rtol=0)
     assert torch.equal(siamese(first, second), siamese(second, first))
     torch.testing.assert_close(siamese(first, first), siamese.fc_end.bias.expand(3))
     assert R2Plus1D18(outputs=1).eval()(torch.randn(1, 3, 8, 32, 32)).shape == (1, 1)

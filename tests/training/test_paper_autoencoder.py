@@ -6,14 +6,14 @@ from torch import nn
 
 from echosynth.errors import InputError
 from echosynth.networks.paper import PaperAutoencoder
-from echosynth.networks.paper_config import PaperConfig
+from echosynth.networks.paper_config import SMALL, PaperConfig
 from echosynth.training.paper_autoencoder import PaperAutoencoderTraining, PatchDiscriminator, Perceptual, gradient_distance, make_paper_loss, set_scale
 
 
 @pytest.fixture(scope="module")
 def model() -> PaperAutoencoderTraining:
     torch.manual_seed(0)
-    return PaperAutoencoderTraining(PaperAutoencoder(PaperConfig(width="small")), None)
+    return PaperAutoencoderTraining(PaperAutoencoder(PaperConfig(widths=SMALL)), None)
 
 
 def frames(count: int = 2, size: int = 32) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_adversarial_gradient_is_as_strong_as_the_likeness_times_the_weight(mode
 
 def test_scale_gives_unit_variance():
     torch.manual_seed(1)
-    autoencoder = PaperAutoencoder(PaperConfig(width="small")).eval()
+    autoencoder = PaperAutoencoder(PaperConfig(widths=SMALL)).eval()
     set_scale(autoencoder, frames(8))
     with torch.no_grad():
         assert autoencoder.encode(frames(8)).std() == pytest.approx(1, abs=1e-3)

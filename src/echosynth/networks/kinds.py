@@ -3,14 +3,16 @@
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
 from echosynth.networks.base import NetworkConfig
 from echosynth.networks.denoiser import Denoiser, DenoiserConfig
-from echosynth.networks.paper_config import PaperGeneratorConfig
+from echosynth.networks.paper_config import PaperGeneratorConfig, PaperReidConfig
+from echosynth.networks.reid import ReidConfig, ReidEncoder
+from echosynth.networks.resnet import Siamese
 
 
 def kind_of(config: NetworkConfig) -> type:
     """The network that this is a configuration of. diffusers is imported only for one of the paper's: it takes seconds."""
-    ours = {AutoencoderConfig: Autoencoder, DenoiserConfig: Denoiser}
-    if type(config) in ours:
-        return ours[type(config)]
+    light = {AutoencoderConfig: Autoencoder, DenoiserConfig: Denoiser, ReidConfig: ReidEncoder, PaperReidConfig: Siamese}
+    if type(config) in light:
+        return light[type(config)]
     from echosynth.networks import paper
 
     if isinstance(config, PaperGeneratorConfig):

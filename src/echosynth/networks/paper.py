@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from echosynth.errors import InputError
 from echosynth.networks.denoiser import Condition
-from echosynth.networks.paper_config import FRAMES, FULL, PaperConfig, PaperGeneratorConfig
+from echosynth.networks.paper_config import FRAMES, PaperConfig, PaperGeneratorConfig
 
 
 class DiffusersNetwork(nn.Module):
@@ -33,7 +33,7 @@ class DiffusersNetwork(nn.Module):
 
     @staticmethod
     def published(config: PaperConfig) -> dict:
-        """diffusers' arguments for the published network of this width."""
+        """diffusers' arguments for the published network of these widths."""
         raise NotImplementedError
 
     def save_pretrained(self, folder: Path) -> None:
@@ -53,8 +53,8 @@ class DiffusersNetwork(nn.Module):
         for reason in ("missing_keys", "unexpected_keys"):
             if info[reason]:
                 raise InputError(f"{folder}: weight {sorted(info[reason])[0]!r} is {'missing' if reason == 'missing_keys' else 'unknown'} for {cls.kind.__name__}")
-        width = "full" if tuple(network.config.block_out_channels) == FULL else "small"
-        return cls(cls.Config(width=width, **cls.shape), network.float()).eval()
+        config = cls.Config(widths=tuple(network.config.block_out_channels), layers=network.config.layers_per_block, **cls.shape)
+        return cls(config, network.float()).eval()
 
 
 class PaperAutoencoder(DiffusersNetwork):
@@ -65,7 +65,7 @@ class PaperAutoencoder(DiffusersNetwork):
     @staticmethod
     def published(config: PaperConfig) -> dict:
         blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-        return {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths, "sample_size": 112} | blocks
+        return {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": config.layers, "block_out_channels": config.widths, "sample_size": 112} | blocks
 
     def posterior(self, clips: Tensor) -> DiagonalGaussianDistribution:
         """(N, 1, H, W) -> the distribution of latents, not scaled."""
@@ -86,7 +86,7 @@ class PaperImageModel(DiffusersNetwork):
     @staticmethod
     def published(config: PaperConfig) -> dict:
         blocks = {"down_block_types": ("AttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("AttnUpBlock2D",) * 3}
-        return {"sample_size": 14, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths} | blocks
+        return {"sample_size": 14, "in_channels": 4, "out_channels": 4, "layers_per_block": config.layers, "block_out_channels": config.widths} | blocks
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return _padded(self.network, x[:, 0], t)[:, None]
@@ -108,7 +108,9 @@ class PaperVideoModel(DiffusersNetwork):
             "num_attention_heads": tuple(width // 16 for width in config.widths),
         }
         told = {"cross_attention_dim": 1, "addition_time_embed_dim": 1, "projection_class_embeddings_input_dim": 1}
-        return {"sample_size": 14, "in_channels": 8, "out_channels": 4, "layers_per_block": 2, "block_out_channels": config.widths, "num_frames": FRAMES} | blocks | told
+        return (
+            {"sample_size": 14, "in_channels": 8, "out_channels": 4, "layers_per_block": config.layers, "block_out_channels": config.widths, "num_frames": FRAMES} | blocks | told
+        )
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         anchor = condition.anchor[:, None].expand(-1, x.shape[1], -1, -1, -1)

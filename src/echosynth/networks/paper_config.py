@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from echosynth.networks.base import NetworkConfig
 
@@ -14,11 +14,15 @@ class PaperConfig(NetworkConfig):
     """Stands where ours have their configuration; all else is as published."""
 
     kind: Literal["paper"] = "paper"
-    width: Literal["full", "small"] = "full"
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = Field(FULL, description="channels at each resolution, multiples of 32")
+    layers: int = Field(2, gt=0, description="residual blocks at each resolution")
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return FULL if self.width == "full" else SMALL
+
+class PaperReidConfig(NetworkConfig):
+    kind: Literal["paper"] = "paper"
+    channels: int = 4
+    size: int = 14
+    embedding: int = 128
 
 
 class PaperGeneratorConfig(PaperConfig):

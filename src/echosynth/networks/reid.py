@@ -3,7 +3,7 @@
 A compact residual network on latents. Group normalisation (Wu & He 2018) keeps every frame apart from the others in its batch, so a frame has one embedding and no other.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from echosynth.networks.base import Network, NetworkConfig
 class ReidConfig(NetworkConfig):
     """`widths` are the channels at each resolution, halved from one to the next; `blocks` the residual blocks at each."""
 
+    kind: Literal["compact"] = "compact"
     channels: int = Field(4, gt=0, description="of the latents")
     size: int = Field(14, gt=0, description="of the latents, height = width")
     widths: tuple[int, ...] = (64, 128)

@@ -1,6 +1,13 @@
 """ResNet-50 (He et al. 2016) and R(2+1)D-18 (Tran et al. 2018), with the names that torchvision gives their weights, so that published state dicts fit; and the siamese network on the first."""
 
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from echosynth.networks.base import Network, NetworkConfig
+from echosynth.networks.paper_config import PaperReidConfig
 
 
 class Bottleneck(nn.Module):
@@ -41,19 +48,29 @@ class ResNet50(nn.Module):
         return self.fc(self.avgpool(h).flatten(1))
 
 
-class Siamese(nn.Module):
-    """The published re-identification: sigmoid features (N, 128) of latent frames (N, 4, 14, 14); whether two are of one video is a linear function of their absolute difference."""
+class Siamese(Network):
+    """The published re-identification: sigmoid features of latent frames; whether two are of one video is a linear function of their absolute difference."""
 
-    def __init__(self, channels: int = 4, features: int = 128):
-        super().__init__()
-        self.model, self.fc_end = ResNet50(channels, features), nn.Linear(features, 1)
+    Config: ClassVar[type[NetworkConfig]] = PaperReidConfig
+    config: PaperReidConfig
 
-    def embed(self, latents: Tensor) -> Tensor:
-        return self.model(latents).sigmoid()
+    def __init__(self, config: PaperReidConfig):
+        super().__init__(config)
+        self.model, self.fc_end = ResNet50(config.channels, config.embedding), nn.Linear(config.embedding, 1)
+
+    def features(self, latents: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, D) in (0, 1)."""
+        return self.model(latents).float().sigmoid()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Logits (N,) of both being of one video."""
-        return self.fc_end((self.embed(first) - self.embed(second)).abs())[:, 0]
+        return self.fc_end((self.features(first) - self.features(second)).abs())[:, 0]
+
+    def embed(self, latents: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, D) of mean 0 and unit length: products are Pearson's correlations of the features, which the published filter compares. In float32."""
+        with torch.autocast(latents.device.type, enabled=False):
+            features = self.features(latents.float())
+            return F.normalize(features - features.mean(1, keepdim=True), dim=1)
 
 
 def _factorised(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -9,10 +9,12 @@ from safetensors.numpy import save_file
 from echosynth import processes
 from echosynth.cohort.echonet import Cohort
 from echosynth.cohort.video import read_frames, to_square
+from echosynth.config import AutoencoderSection
 from echosynth.files import atomic_file
 from echosynth.metrics.images import mae, psnr, ssim, texture_sd
-from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
-from echosynth.progress import progress
+from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig, decode_clip, encode_clip, to_unit
+from echosynth.networks.kinds import kind_of
+from echosynth.progress import console, progress
 from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.autoencoder import AutoencoderTraining, draw_frames, make_batch, make_loss, standardise
@@ -29,23 +31,45 @@ def run(study: Study) -> dict:
     cohort = cohort_of(study)
     train = cohort.split("TRAIN")
     torch.manual_seed(seed)
-    start = initial(study.config.init, "autoencoder", Autoencoder, config.network)
-    frozen = start is not None and config.encoder == "frozen"
-    model = AutoencoderTraining(start or Autoencoder(config.network), frozen)
+    kind = kind_of(config.network)
+    start = initial(study.config.init, "autoencoder", kind, config.network)
+    ours, frozen = isinstance(config.network, AutoencoderConfig), start is not None and config.encoder == "frozen"
+    if ours:
+        model, loss = AutoencoderTraining(start or Autoencoder(config.network), frozen), make_loss(config.spectrum_weight, config.adversarial_weight, config.adversarial_start)
+    else:
+        model, loss = paper_training(start or kind(config.network), config)
     videos = [(cohort.path(clip.name), int(clip.frames)) for clip in train[["name", "frames"]].itertuples(index=False)]
     frames = draw_frames(videos, config.frames_in_memory, SIZE, seed)
     batch = make_batch(frames, config.training.batch_size, config.training.steps, seed)
-    fit(model, make_loss(config.spectrum_weight, config.adversarial_weight, config.adversarial_start), batch, config.training, folder, seed, "autoencoder")
+    fit(model, loss, batch, config.training, folder, seed, "autoencoder")
     autoencoder = model.autoencoder
 
     def finish() -> dict:
         if not frozen:
-            standardise(autoencoder, frames)
+            (standardise if ours else paper_scale)(autoencoder, frames)
         autoencoder.save_pretrained(folder)
         write_examples(autoencoder, cohort, folder)
         return {"start": "nothing" if start is None else study.config.init, "encoder": "frozen" if frozen else "trained"} | measure(autoencoder, cohort)
 
     return processes.on_first(finish)
+
+
+def paper_training(autoencoder, config: AutoencoderSection):
+    """The paper's autoencoder with its losses, and those for `fit`. diffusers is imported here and not above: it takes seconds."""
+    from echosynth.training.paper_autoencoder import PaperAutoencoderTraining, Perceptual, make_paper_loss
+
+    perceptual = Perceptual.open(Path(config.perceptual)) if config.perceptual else None
+    if perceptual is None:
+        processes.on_first(lambda: console.print("autoencoder: no weights of a perceptual network are named (autoencoder.perceptual); a multi-scale gradient loss stands in"))
+    return PaperAutoencoderTraining(autoencoder, perceptual), make_paper_loss(start=config.adversarial_start)
+
+
+def paper_scale(autoencoder, frames: np.ndarray) -> None:
+    """Gives the latents of some frames, uint8 (N, H, W), unit variance."""
+    from echosynth.training.paper_autoencoder import set_scale
+
+    some = frames[np.linspace(0, len(frames) - 1, min(256, len(frames))).astype(int)]
+    set_scale(autoencoder, to_unit(torch.from_numpy(some)).to(next(autoencoder.parameters()).device))
 
 
 def measure(autoencoder: Autoencoder, cohort: Cohort) -> dict[str, float]:

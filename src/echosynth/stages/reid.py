@@ -19,6 +19,7 @@ from echosynth.cohort.video import read_frames, to_square
 from echosynth.config import ScreenSection
 from echosynth.files import atomic_file
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
+from echosynth.networks.kinds import kind_of
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.pairs import pair_auc
 from echosynth.privacy.planted import KINDS, NEAR, copies
@@ -37,7 +38,7 @@ def run(study: Study) -> dict:
     """The stage `reid`; its summary holds the AUC, the false-rejection rate and the recall on planted copies, with their intervals."""
     folder, config = study.folder("reid"), study.config
     store = LatentStore.open(study.folder("latents"))
-    encoder = begin(study, "reid", ReidEncoder, config.reid.network)
+    encoder = begin(study, "reid", kind_of(config.reid.network), config.reid.network)
     train_reid(encoder, store, config.reid.training, folder, config.seed)
     return processes.on_first(lambda: _calibrate_and_measure(study, encoder, store, folder))
 
@@ -60,7 +61,7 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     owner = np.repeat(some, [len(clip) for clip in spread])
     auc = pair_auc(torch.cat(spread), patients[owner], owner)
     rejections = {"image": screen.false_rejection(strangers, patients[test], 1), "video": screen.false_rejection(strangers, patients[test], options.frames)}
-    autoencoder = Autoencoder.from_pretrained(study.folder("autoencoder")).to(processes.state().device)
+    autoencoder = kind_of(study.config.autoencoder.network).from_pretrained(study.folder("autoencoder")).to(processes.state().device)
     planted = _plant(screen, encoder, autoencoder, cohort_of(study), store, train, options, seed)
     recall = {sample: _recall(planted[(planted["sample"] == sample) & planted["near"]]) for sample in ("image", "video")}
     with atomic_file(folder / "planted.parquet") as path:

@@ -50,7 +50,7 @@ class Models:
     @classmethod
     def open(cls, study: Study, device: torch.device) -> "Models":
         config = study.config
-        kinds = {name: kind_of(getattr(config, name).network) for name in ("autoencoder", "image", "video")} | {"reid": ReidEncoder}
+        kinds = {name: kind_of(getattr(config, name).network) for name in ("autoencoder", "image", "reid", "video")}
         networks = {name: kind.from_pretrained(study.folder(name)).to(device) for name, kind in kinds.items()}
         return cls(**networks, screen=Screen.load(study.folder("reid")), device=device)
 

@@ -38,7 +38,7 @@ from echosynth.training.muon import Muon
 class Training(NetworkConfig):
     """How a model is trained. Learning rates are the peaks; `warmup` and `decay` are fractions of the steps, at the start and at the end."""
 
-    steps: int = Field(gt=0)
+    steps: int = Field(ge=0, description="0 leaves the starting weights as they are")
     batch_size: int = Field(gt=0, description="over all processes")
     learning_rate: float = Field(gt=0, description="AdamW")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's memory of the gradient; adversarial training wants a short one, 0.5")

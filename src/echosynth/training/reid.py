@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from echosynth.cohort.latents import LatentStore
 from echosynth.networks.reid import ReidEncoder
+from echosynth.networks.resnet import Siamese
 from echosynth.randomness import numpy_rng
 from echosynth.training.fit import Training, fit
 
@@ -44,6 +45,16 @@ def contrastive_loss(encoder: ReidEncoder, batch: dict[str, Tensor], rng: torch.
         with torch.no_grad():
             nearest = (embeddings @ embeddings.T).fill_diagonal_(-2).argmax(1)
     return {"loss": loss, "nearest": (patients[nearest] == patients).float().mean()}
+
+
+def siamese_loss(encoder: Siamese, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """The published loss over `views` (B, 2, C, h, w): binary cross-entropy of pairs of one patient, and of as many pairs of two."""
+    first, second = batch["views"].unbind(1)
+    same = encoder(first, second)
+    other = encoder(first, second.roll(1, 0))
+    stranger = batch["patient"] != batch["patient"].roll(1, 0)
+    logits, truth = torch.cat([same, other[stranger]]), torch.cat([torch.ones_like(same), torch.zeros_like(other[stranger])])
+    return {"loss": F.binary_cross_entropy_with_logits(logits, truth), "right": ((logits > 0) == (truth > 0.5)).float().mean()}
 
 
 class PatientViews:
@@ -98,14 +109,15 @@ def augment(views: Tensor, rngs: list[np.random.Generator]) -> Tensor:
     return light * torch.einsum("nij,njhw->nihw", mix, views) + offset + level * noise
 
 
-def train_reid(encoder: ReidEncoder, store: LatentStore, training: Training, folder: Path, seed: int) -> None:
+def train_reid(encoder: ReidEncoder | Siamese, store: LatentStore, training: Training, folder: Path, seed: int) -> None:
     """Trains `encoder` in place on the TRAIN patients of `store`; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit)."""
     rows = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
-    fit(encoder, contrastive_loss, PatientViews(store, rows, seed).batch, training, folder, seed, "re-identification")
+    loss = siamese_loss if isinstance(encoder, Siamese) else contrastive_loss
+    fit(encoder, loss, PatientViews(store, rows, seed).batch, training, folder, seed, "re-identification")
 
 
 @torch.inference_mode()
-def embed_frames(encoder: ReidEncoder, latents: Tensor, batch_size: int = 256) -> Tensor:
+def embed_frames(encoder: ReidEncoder | Siamese, latents: Tensor, batch_size: int = 256) -> Tensor:
     """(N, C, h, w), N >= 1 -> float32 (N, D) on the CPU, in batches of one size, the last one padded: a frame's embedding does not depend on how many there are."""
     device = next(encoder.parameters()).device
     padded = torch.cat([latents, latents[-1:].expand(-len(latents) % batch_size, *latents.shape[1:])])
