@@ -53,16 +53,18 @@ def open_or_create(
     init: str | None = None,
     options: list[str] | None = None,
     skip_bad: bool = False,
+    config: StudyConfig | None = None,
 ) -> Study:
     """The study in `root`: opened if there is one (options that are given must be those it has), else started on `cohort`.
 
-    The cohort is inspected once, when the study is started. Raises InputError for a bad option, a bad cohort, or a study of something else.
+    `config` is the whole configuration, instead of a preset and options. The cohort is inspected once, when the study is started. Raises InputError for a bad option, a bad cohort, or a study of something else.
     """
     exists = (root / "study.yaml").exists()
     if not exists and cohort is None:
         raise InputError(f"{root}: no study there yet; start one with --cohort DIR")
-    base = Study.open(root).config if exists and preset_name is None else preset(preset_name or "demo")
-    config = configure(base, seed, init, options)
+    if config is None:
+        base = Study.open(root).config if exists and preset_name is None else preset(preset_name or "demo")
+        config = configure(base, seed, init, options)
     if exists:
         study = Study.reopen(root, config)
         if (study.folder("cohort") / "cohort.parquet").exists() and (cohort is None or cohort.resolve() == study.cohort_path):

@@ -53,8 +53,12 @@ class DiffusersNetwork(nn.Module):
         for reason in ("missing_keys", "unexpected_keys"):
             if info[reason]:
                 raise InputError(f"{folder}: weight {sorted(info[reason])[0]!r} is {'missing' if reason == 'missing_keys' else 'unknown'} for {cls.kind.__name__}")
-        config = cls.Config(widths=tuple(network.config.block_out_channels), layers=network.config.layers_per_block, **cls.shape)
-        return cls(config, network.float()).eval()
+        return cls.of(network.float()).eval()
+
+    @classmethod
+    def of(cls, network: ModelMixin) -> Self:
+        """One of ours around a network of diffusers."""
+        return cls(cls.Config(widths=tuple(network.config.block_out_channels), layers=network.config.layers_per_block, **cls.shape), network)
 
 
 class PaperAutoencoder(DiffusersNetwork):

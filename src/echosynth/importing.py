@@ -1,0 +1,123 @@
+"""Weights in the layout in which those of EchoNet-Synthetic are released become a study that can synthesise.
+
+    vae/  lidm_<dataset>/  lvdm/  reidentification_<dataset>/        diffusers folders, and a state dict of the siamese network
+
+Nothing in the files is run: safetensors, or state dicts that torch reads as plain tensors. What the study keeps is safetensors.
+"""
+
+import json
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from echosynth.config import StudyConfig, preset
+from echosynth.errors import InputError
+from echosynth.networks.paper_config import PaperReidConfig
+from echosynth.networks.resnet import Siamese
+from echosynth.run import configure, open_or_create
+from echosynth.study import Study
+
+WEIGHTS = "imported"  # folder of the study
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def import_weights(folder: Path, root: Path, cohort: Path, dataset: str = "dynamic", seed: int | None = None, options: list[str] | None = None) -> Study:
+    """A study of the preset "paper" in `root` on `cohort` whose networks are those in `folder`, not to be trained further.
+
+    The cohort is what the screen is calibrated on and what the synthetic clips are compared with: its training split should be what the weights were trained on.
+    Raises InputError naming the file when one is missing, has an unknown, missing or misshapen weight, or wants to run code.
+    """
+    with tempfile.TemporaryDirectory(dir=_existing(root.parent)) as scratch:
+        converted = Path(scratch) / WEIGHTS
+        networks = convert(folder, converted, dataset)
+        values = configure(preset("paper"), seed, options=options).model_dump(mode="json")
+        for name, network in networks.items():
+            values[name] |= {"network": network, "training": values[name]["training"] | {"steps": 0}}
+        study = open_or_create(root, cohort, config=StudyConfig(**values | {"init": str((root / WEIGHTS).resolve())}))
+        if not (root / WEIGHTS).exists():
+            shutil.move(converted, root / WEIGHTS)
+    return study
+
+
+def convert(folder: Path, out: Path, dataset: str) -> dict[str, dict]:
+    """Reads the released layout, writes `out`/{autoencoder, image, reid, video} as ours are saved, and returns the configuration of each network."""
+    from echosynth.networks.paper import PaperAutoencoder, PaperImageModel, PaperVideoModel
+
+    found = {}
+    for name, kind, source in (("autoencoder", PaperAutoencoder, "vae"), ("image", PaperImageModel, f"lidm_{dataset}"), ("video", PaperVideoModel, "lvdm")):
+        network = _diffusers(kind, _diffusers_folder(folder / source))
+        network.save_pretrained(out / name)
+        found[name] = network.config.model_dump(mode="json")
+    path = _state_file(folder / f"reidentification_{dataset}")
+    siamese = Siamese(PaperReidConfig())
+    siamese.load_weights(_siamese_names(read_state(path)), str(path))
+    siamese.save_pretrained(out / "reid")
+    found["reid"] = siamese.config.model_dump(mode="json")
+    return found
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict, from safetensors or from a file of torch. Raises InputError when it holds anything but tensors, such as code."""
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: a pickle that wants to run code or holds more than tensors; convert it to safetensors where you trust it") from error
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]}); give safetensors or a state dict") from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: not a state dict (names and tensors); give safetensors or a state dict")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _siamese_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's weights under `model.`, whether or not they were."""
+    return {name if name.startswith(("model.", "fc_end.")) else f"model.{name}": value for name, value in state.items()}
+
+
+def _diffusers(kind: type, folder: Path) -> nn.Module:
+    """A diffusers folder, or one whose weights are a state dict of torch instead of safetensors."""
+    if (folder / "diffusion_pytorch_model.safetensors").exists():
+        return kind.from_pretrained(folder)
+    path = _state_file(folder)
+    try:
+        network = kind.kind.from_config(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'}: not the configuration of a {kind.kind.__name__} ({str(error).splitlines()[0]}); give a diffusers folder") from error
+    state, own = read_state(path), network.state_dict()
+    for name in sorted(own.keys() ^ state.keys()):
+        raise InputError(f"{path}: weight {name!r} is {'missing' if name in own else 'unknown'} for {kind.kind.__name__}")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise InputError(f"{path}: weight {name!r} has shape {tuple(value.shape)}, {kind.kind.__name__} wants {tuple(own[name].shape)}")
+    network.load_state_dict(state)
+    return kind.of(network)
+
+
+def _diffusers_folder(folder: Path) -> Path:
+    """The folder itself, or its `unet/`, which whole pipelines have."""
+    for candidate in (folder, folder / "unet", folder / "vae"):
+        if (candidate / "config.json").exists():
+            return candidate
+    raise InputError(f"{folder}: no config.json in it; give the folder that holds vae/, lidm_<dataset>/, lvdm/ and reidentification_<dataset>/")
+
+
+def _state_file(folder: Path) -> Path:
+    """The one file of weights in a folder."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES) if folder.is_dir() else []
+    if len(files) != 1:
+        raise InputError(f"{folder}: {'no file' if not files else f'{len(files)} files'} of weights ({', '.join(_SUFFIXES)}) in it; leave exactly one")
+    return files[0]
+
+
+def _existing(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
