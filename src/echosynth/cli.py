@@ -156,6 +156,23 @@ def pretrain(
         print(install_weights(weights))
 
 
+@app.command("import-weights")
+def import_weights(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="vae/, lidm_<dataset>/, lvdm/ and reidentification_<dataset>/, as the weights of EchoNet-Synthetic are released")
+    ],
+    study: StudyFolder,
+    cohort: Annotated[Path, typer.Option(help="the cohort that the weights were trained on: the screen compares with it")],
+    dataset: Annotated[str, typer.Option(help="which of the released models: dynamic, pediatric_a4c, pediatric_psax")] = "dynamic",
+    seed: Annotated[int | None, typer.Option()] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of the preset paper; may be repeated")] = None,
+) -> None:
+    """Make a study of published weights, which can synthesise without any training: go on with `echosynth run STUDY`."""
+    from echosynth.importing import import_weights as import_
+
+    print(import_(folder, study, cohort, dataset, seed, options).root)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
