@@ -4,6 +4,7 @@ Every one is a diffusers folder: config.json and diffusion_pytorch_model.safeten
 """
 
 import json
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -32,9 +33,9 @@ class DiffusersNetwork(nn.Module):
         self.network = network if network is not None else self.kind(**self.published(config))
 
     @staticmethod
+    @abstractmethod
     def published(config: PaperConfig) -> dict:
         """diffusers' arguments for the published network of these widths."""
-        raise NotImplementedError
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and diffusion_pytorch_model.safetensors into `folder`."""
