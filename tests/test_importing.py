@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from echosynth.errors import InputError
-from echosynth.importing import convert, read_state
+from echosynth.importing import convert
+from echosynth.networks.base import read_state
 from echosynth.networks.paper import PaperAutoencoder, PaperImageModel, PaperVideoModel
 from echosynth.networks.paper_config import PaperConfig, PaperGeneratorConfig, PaperReidConfig
 from echosynth.networks.resnet import Siamese

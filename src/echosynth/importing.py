@@ -10,12 +10,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from echosynth.config import StudyConfig, preset
 from echosynth.errors import InputError
+from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.paper_config import PaperReidConfig
 from echosynth.networks.resnet import Siamese
 from echosynth.run import configure, open_or_create
@@ -60,22 +59,6 @@ def convert(folder: Path, out: Path, dataset: str) -> dict[str, dict]:
     return found
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, from safetensors or from a file of torch. Raises InputError when it holds anything but tensors, such as code."""
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch lets through whatever its restricted reader meets in a hostile file
-        if type(error).__name__ == "UnpicklingError":
-            raise InputError(f"{path}: a pickle that wants to run code or holds more than tensors; convert it to safetensors where you trust it") from error
-        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]}); give safetensors or a state dict") from error
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict (names and tensors); give safetensors or a state dict")
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
 def _siamese_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The backbone's weights under `model.`, whether or not they were."""
     return {name if name.startswith(("model.", "fc_end.")) else f"model.{name}": value for name, value in state.items()}
@@ -90,13 +73,7 @@ def _diffusers(kind: type, folder: Path) -> nn.Module:
         network = kind.kind.from_config(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{folder / 'config.json'}: not the configuration of a {kind.kind.__name__} ({str(error).splitlines()[0]}); give a diffusers folder") from error
-    state, own = read_state(path), network.state_dict()
-    for name in sorted(own.keys() ^ state.keys()):
-        raise InputError(f"{path}: weight {name!r} is {'missing' if name in own else 'unknown'} for {kind.kind.__name__}")
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise InputError(f"{path}: weight {name!r} has shape {tuple(value.shape)}, {kind.kind.__name__} wants {tuple(own[name].shape)}")
-    network.load_state_dict(state)
+    load_weights(network, read_state(path), str(path))
     return kind.of(network)
 
 

@@ -98,6 +98,13 @@ def test_finished_training_is_not_done_again(tmp_path):
     assert not second.training
 
 
+def test_no_steps_leave_the_weights_as_they_are(tmp_path):
+    model = toy()
+    fit(model, failing(after=0), failing(after=0), CONFIG.model_copy(update={"steps": 0}), tmp_path, 3, "toy")
+    assert_same(model, toy())
+    assert not model.training
+
+
 def test_it_converges(tmp_path):
     model = nn.Linear(6, 1)
 

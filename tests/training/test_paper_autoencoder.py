@@ -72,6 +72,6 @@ def test_perceptual_weights_are_a_file_of_the_users(tmp_path):
     x = frames(1)
     assert opened(x, x).abs().max() == 0 and opened(x, -x) > 0 and not any(p.requires_grad for p in opened.parameters())
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    for name in ("other.pth", "missing.safetensors"):
-        with pytest.raises(InputError, match="not the weights of VGG-16"):
+    for name, message in (("other.pth", "is missing for Perceptual"), ("missing.safetensors", "not a file of weights")):
+        with pytest.raises(InputError, match=f"{name}: .*{message}"):
             Perceptual.open(tmp_path / name)

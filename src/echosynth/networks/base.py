@@ -1,4 +1,4 @@
-"""What every network of ours is: a folder with config.json and model.safetensors, never a pickle."""
+"""What every network of ours is: a folder with config.json and model.safetensors, never a pickle. And how weights from outside are read."""
 
 import json
 from pathlib import Path
@@ -55,10 +55,31 @@ class Network(nn.Module):
 
     def load_weights(self, state: dict[str, torch.Tensor], source: str) -> None:
         """Copies `state` into this network; raises InputError naming the first key that is unknown, missing or misshapen."""
-        own = self.state_dict()
-        for key in sorted(own.keys() ^ state.keys()):
-            raise InputError(f"{source}: weight {key!r} is {'missing' if key in own else 'unknown'} for {type(self).__name__}")
-        for key, value in state.items():
-            if value.shape != own[key].shape:
-                raise InputError(f"{source}: weight {key!r} has shape {tuple(value.shape)}, {type(self).__name__} wants {tuple(own[key].shape)}")
-        self.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
+        load_weights(self, state, source)
+
+
+def load_weights(network: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Copies `state` into any network; raises InputError naming the first key that is unknown, missing or misshapen."""
+    own, name = network.state_dict(), type(network).__name__
+    for key in sorted(own.keys() ^ state.keys()):
+        raise InputError(f"{source}: weight {key!r} is {'missing' if key in own else 'unknown'} for {name}")
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            raise InputError(f"{source}: weight {key!r} has shape {tuple(value.shape)}, {name} wants {tuple(own[key].shape)}")
+    network.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a state dict, from safetensors or from a file of torch. Raises InputError when it holds anything but tensors, such as code."""
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch lets through whatever its restricted reader meets in a hostile file
+        if type(error).__name__ == "UnpicklingError":
+            raise InputError(f"{path}: a pickle that wants to run code or holds more than tensors; convert it to safetensors where you trust it") from error
+        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]}); give safetensors or a state dict") from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path}: not a state dict (names and tensors); give safetensors or a state dict")
+    return {name.removeprefix("module."): value for name, value in state.items()}

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from echosynth.errors import InputError
+from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.paper import PaperAutoencoder
 
 _VGG = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)  # VGG-16 (Simonyan & Zisserman 2015), "M" halves
@@ -53,12 +51,8 @@ class Perceptual(nn.Module):
     @classmethod
     def open(cls, path: Path) -> "Perceptual":
         """From a file of torchvision's VGG-16: safetensors, or a state dict that is read without running any code. Raises InputError when it does not fit."""
-        try:
-            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-            network = cls()
-            network.load_state_dict({name: state[name] for name in network.state_dict()})
-        except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
-            raise InputError(f"{path}: not the weights of VGG-16 ({str(error).splitlines()[0]}); give torchvision's vgg16 state dict, or leave the option out") from error
+        network = cls()
+        load_weights(network, {name: value for name, value in read_state(path).items() if name.startswith("features.")}, str(path))
         return network.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

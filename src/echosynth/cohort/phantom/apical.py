@@ -72,7 +72,7 @@ class ApicalView:
         self._endo = e.astype(np.float32)
         self._annulus = (np.maximum(w, 0) * (epi[chosen] ** 2 - e**2)).astype(np.float32)  # times L0 / L, as LeftVentricle.wall_radius
         self._inward = (np.minimum(w, 0) * patient.wall).astype(np.float32)
-        self._lag = (side * np.cos(patient.akinetic_wall) * patient.akinetic * lv._half_chord(s) * (1 - smoothstep((s - 0.75) / 0.3))).astype(np.float32)
+        self._lag = (side * np.cos(patient.akinetic_wall) * lv.lag_shape(s)).astype(np.float32)
         septal = side < 0
         along = s * patient.length
         layers = 2.5 * smooth_field(0.3 * along, side * 9 + 1.5 * w, 1.2, fields)  # of fibres, parallel to the wall

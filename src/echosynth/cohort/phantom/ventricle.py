@@ -52,8 +52,12 @@ class LeftVentricle:
         return np.sqrt(self.volume(c) / (np.pi * self.length(c) * self._integral))
 
     def lag(self, s: np.ndarray, c: np.ndarray) -> np.ndarray:
-        """How far (cm) the sections' centres are drawn towards the akinetic wall at contraction c; least at the annulus, which moves as a whole."""
-        return self.patient.akinetic * (self.scale(np.zeros(1)) - self.scale(c)) * self._half_chord(s) * (1 - smoothstep((np.asarray(s) - 0.75) / 0.3))
+        """How far (cm) the sections' centres are drawn towards the akinetic wall at contraction c."""
+        return (self.scale(np.zeros(1)) - self.scale(c)) * self.lag_shape(s)
+
+    def lag_shape(self, s: np.ndarray) -> np.ndarray:
+        """The lag for each cm that B has shrunk; least at the annulus, which moves as a whole."""
+        return self.patient.akinetic * self._half_chord(s) * (1 - smoothstep((np.asarray(s) - 0.75) / 0.3))
 
     def radius(self, s: np.ndarray, side: np.ndarray | float, c: np.ndarray) -> np.ndarray:
         """Endocardial radius (cm) in the apical plane at axis fraction s and contraction c."""
