@@ -28,9 +28,10 @@ from echosynth.config import preset
 from echosynth.metrics.ejection import r2
 from echosynth.metrics.texture import grey_levels, speckle_autocorrelation
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
-from echosynth.networks.reid import ReidEncoder
+from echosynth.networks.reid import ReidConfig, ReidEncoder
 from echosynth.privacy.pairs import pair_auc
 from echosynth.stages.start import initial
+from echosynth.training.fit import Training
 from echosynth.training.regressor import read_clips, train_regressor
 from echosynth.training.reid import embed_frames, train_reid
 
@@ -57,6 +58,7 @@ REAL_TEXTURE = {
     "time_5": 0.41,
 }
 PATIENTS, SEED = 500, 5
+BUDGET = 2  # times the steps of the preset demo, which has fewer patients
 
 
 def looks(patients: int = 24) -> pd.DataFrame:
@@ -155,6 +157,7 @@ def surround_mask(clips: list[PhantomClip], size: int = 112, most: float = 0.05)
 def learning() -> dict:
     """R2 of EF on held-out patients from one frame and from clips, AUC of identity from whole frames and from the surround alone."""
     base = preset("demo")
+    regressor, reid = (training.model_copy(update={"steps": BUDGET * training.steps}) for training in (base.evaluation.training, base.reid.training))
     torch.manual_seed(SEED)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -165,12 +168,12 @@ def learning() -> dict:
         found = {}
         for kind, root in (("clip", cohort.root / "Videos"), ("still", folder / "stills")):
             videos = [(root / f"{name}.avi", ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
-            model = train_regressor(videos, base.evaluation.network, base.evaluation.training, folder / kind, SEED, f"EF from a {kind}")
+            model = train_regressor(videos, base.evaluation.network, regressor, folder / kind, SEED, f"EF from a {kind}")
             found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_clips(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s").ef))
         autoencoder = initial("simulated", "autoencoder", Autoencoder, base.autoencoder.network)
         clips = [simulate_clip(SEED, p, 0, "alder", frames=1) for p in range(100)]
         for kind, mask in (("heart", None), ("surround", surround_mask(clips))):
-            found[f"identity_auc_{kind}"] = _identity(cohort, autoencoder, mask, base, folder / f"latents {kind}", kind)
+            found[f"identity_auc_{kind}"] = _identity(cohort, autoencoder, mask, base.reid.network, reid, folder / f"latents {kind}")
         return found
 
 
@@ -181,7 +184,7 @@ def _stills(cohort: Cohort, folder: Path) -> None:
         write_clip(folder / f"{name}.avi", np.repeat(clip[:1], len(clip), 0), fps)
 
 
-def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None, base, folder: Path, title: str) -> float:
+def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None, network: ReidConfig, training: Training, folder: Path) -> float:
     def encode(name: str) -> torch.Tensor:
         clip = to_square(read_clip(cohort.path(name))[0])[::4]
         with torch.inference_mode():
@@ -190,8 +193,8 @@ def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None,
     clips = cohort.clips.assign(frames=-(-cohort.clips["frames"] // 4))
     write_latents(folder, clips, encode)
     store = LatentStore.open(folder)
-    encoder = ReidEncoder(base.reid.network)
-    train_reid(encoder, store, base.reid.training, folder / "reid", SEED)
+    encoder = ReidEncoder(network)
+    train_reid(encoder, store, training, folder / "reid", SEED)
     test = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
     spread = [store.window(int(row), np.linspace(0, int(store.index["frames"].iloc[row]) - 1, 4).astype(int)) for row in test]
     owner = np.repeat(test, 4)

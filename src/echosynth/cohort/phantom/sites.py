@@ -48,7 +48,7 @@ SITES: dict[str, Site] = {
     ),
     "dogwood": Site(
         fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.145, lateral=0.95, dynamic_range=60.0, gain=2.0, gamma=1.25, attenuation=0.35, edge=7.0,
-        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.4, size=128, quantiser=8, overlays=("ecg", "text"),
+        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.3, size=128, quantiser=8, overlays=("ecg", "text"),
     ),
 }  # fmt: skip
 
