@@ -27,6 +27,8 @@ REID = {
     "threshold_image": 0.84, "threshold_video": 0.86, "warning": "the validation split has 12 patients",
     "planted": [{"sample": "image", "kind": kind, "strength": strength, "near": near, "recall": recall, "low": recall - 0.1, "high": recall, "copies": 100}
                 for kind, strength, near, recall in (("noise", 4, True, 0.99), ("noise", 20, False, 0.41), ("shift", 1, True, 0.97))],
+    "level": 0.05, "false_rejection_image": 0.04, "false_rejection_image_low": 0.01, "false_rejection_image_high": 0.09,
+    "published_tau": 0.912, "published_expected_false_rejection": 0.26, "published_false_rejection": 0.231, "published_false_rejection_low": 0.2, "published_false_rejection_high": 0.3,
 }  # fmt: skip
 
 
@@ -63,7 +65,10 @@ def make_study(root: Path, clips: int = 6, points: int = 40) -> Study:
     make_clips(study.folder("synthetic"), made, efs + 1, fps=32.0)
     listed = {"FileName": made, "EF": efs + 1, "ESV": np.nan, "EDV": np.nan, "FrameHeight": 112, "FrameWidth": 112, "FPS": 32, "NumberOfFrames": 48, "Split": "TRAIN"}
     pd.DataFrame(listed).to_csv(study.folder("synthetic") / "FileList.csv", index=False)
-    screening = pd.DataFrame({"slot": np.arange(clips), "attempt": 0, "kind": "image", "score": rng.beta(20, 8, clips), "p": 0.4, "kept": [False] + [True] * (clips - 1)})
+    screening = pd.DataFrame(
+        {"slot": np.arange(clips), "attempt": 0, "kind": "image", "score": rng.beta(20, 8, clips), "p": 0.4, "kept": [False] + [True] * (clips - 1), "similarity": 0.9}
+    )
+    screening = screening.assign(calibrated=screening["kept"], published=~screening["kept"])
     pd.concat([screening, screening.assign(kind="video", kept=True)]).to_parquet(study.folder("synthetic") / "screening.parquet")
 
     real = np.stack([beating(ef, 48, 50.0, 90 + i) for i, ef in enumerate((30, 60))])

@@ -51,22 +51,34 @@ def check(cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="a folde
 @app.command()
 def run(
     study: StudyFolder,
-    cohort: Annotated[Path | None, typer.Option(help="the private cohort; needed to start a study, not to go on with it")] = None,
-    preset: Annotated[str | None, typer.Option(help="smoke, demo (the default) or full")] = None,
+    cohort: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="the private cohort; needed to start a study, not to go on with it. Several, NAME=PATH each, share an autoencoder and a video model"),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="smoke, demo (the default), full, or paper (the recipe of EchoNet-Synthetic)")] = None,
+    width: Annotated[str | None, typer.Option(help="of the networks of the preset paper: full, or small for a laptop")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes")] = None,
     init: Annotated[str | None, typer.Option(help="where training starts: simulated (the weights that come with echosynth), none, or a folder of weights")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out the clips that have a problem, and list them")] = False,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of study.yaml; may be repeated")] = None,
 ) -> None:
     """Carry out a study, or go on with it: every stage that is not done, then the report."""
-    from echosynth import processes
+    from echosynth import joint, processes
     from echosynth.run import carry_out, open_or_create
     from echosynth.study import Study
 
-    processes.on_first(lambda: open_or_create(study, cohort, preset, seed, init, options, skip_bad).root)
-    carry_out(Study.open(study))
+    cohorts = cohort or []
+    if len(cohorts) > 1 or joint.is_joint(study):
+        given = joint.named(cohorts) if cohorts else None
+        roots = processes.on_first(lambda: [part.root for part in joint.open_or_create_joint(study, given, preset, seed, init, options, skip_bad, width)])
+        joint.carry_out_joint([Study.open(root) for root in roots])
+    else:
+        one = Path(cohorts[0]) if cohorts else None
+        roots = [processes.on_first(lambda: open_or_create(study, one, preset, seed, init, options, skip_bad, width=width).root)]
+        carry_out(Study.open(study))
     if processes.state().is_main_process:
-        _print_results(study)
+        for root in roots:
+            _print_results(root)
 
 
 def _print_results(study: Path) -> None:
@@ -137,6 +149,30 @@ _stage_verb("report", "Write the report: one offline page and metrics.json.")
 
 
 @app.command()
+def screen(
+    study: StudyFolder,
+    cohort: Annotated[Path | None, typer.Option(help="the clips to judge; without it, the study's own synthetic cohort")] = None,
+    protocol: Annotated[str | None, typer.Option(help="calibrated, or paper (the filter of EchoNet-Synthetic, tau and verdicts as published); without it, the study's")] = None,
+    out: Annotated[Path | None, typer.Option(help="table of the verdicts (parquet); private. Without it, STUDY/screening/PROTOCOL.parquet")] = None,
+) -> None:
+    """Judge finished clips against the training patients: which of them are too like one."""
+    from echosynth.stages.screening import screen as screen_
+    from echosynth.study import Study
+
+    opened = Study.open(study)
+    protocol = protocol or opened.config.screen.protocol
+    if protocol not in ("calibrated", "paper"):
+        raise InputError(f"--protocol {protocol}: choose calibrated or paper")
+    table = screen_(opened, cohort or study / "synthetic", protocol, out or study / "screening" / f"{protocol}.parquet")
+    for name, words in (("calibrated", "calibrated screen"), ("published", "filter as published")):
+        mark = "*" if name == ("published" if protocol == "paper" else protocol) else " "
+        print(f"{mark} {words}: {(~table[name]).sum()} of {len(table)} clips rejected")
+    for name in table.loc[~table["kept"], "name"]:
+        print(f"  rejected: {name}")
+    print(out or study / "screening" / f"{protocol}.parquet")
+
+
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the phantoms, the study and the weights")],
     patients: Annotated[int, typer.Option(min=8)] = 1200,
@@ -159,7 +195,10 @@ def pretrain(
 @app.command("import-weights")
 def import_weights(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="vae/, lidm_<dataset>/, lvdm/ and reidentification_<dataset>/, as the weights of EchoNet-Synthetic are released")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="vae/, lidm_<dataset>/, lvdm/, reidentification_<dataset>/ and regression_<dataset>/, as the weights of EchoNet-Synthetic are released"
+        ),
     ],
     study: StudyFolder,
     cohort: Annotated[Path, typer.Option(help="the cohort that the weights were trained on: the screen compares with it")],

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import AutoencoderConfig
 from echosynth.networks.denoiser import DenoiserConfig
-from echosynth.networks.paper_config import PaperConfig, PaperGeneratorConfig, PaperReidConfig
+from echosynth.networks.paper_config import FULL, SMALL, PaperConfig, PaperGeneratorConfig, PaperRegressorConfig, PaperReidConfig
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.networks.reid import ReidConfig
+from echosynth.privacy.protocols import Protocol
 from echosynth.training.fit import Training
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
@@ -60,8 +61,9 @@ class VideoSection(Section):
 
 
 class ScreenSection(Section):
-    """`alpha` is the false-rejection rate that the conformal test promises (privacy/screen.py)."""
+    """`alpha` is the false-rejection rate that the conformal test promises (privacy/screen.py). Both protocols are always measured; `protocol` is the one that decides."""
 
+    protocol: Protocol = Field("calibrated", description="paper: the published filter of anchors (privacy/published.py); finished videos then pass unscreened")
     alpha: float = Field(0.05, gt=0, lt=1)
     gallery_frames: int = Field(8, ge=1, description="frames of each training clip in the gallery")
     fps: float = Field(32.0, gt=0, description="frame rate at which held-out clips are compared: that of the synthetic videos")
@@ -77,6 +79,9 @@ class SynthesisSection(Section):
     steps: int = Field(16, ge=1)
     image_steps: int = Field(32, ge=1)
     guidance: float = Field(1.0, ge=0)
+    long_videos: Literal["continued", "windowed"] = Field(
+        "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
+    )
     max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
     ef: str = Field("cohort", description="cohort (the training histogram), uniform (10-90 %), or a value in percent")
     batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
@@ -97,9 +102,17 @@ class SynthesisSection(Section):
 class EvaluationSection(Section):
     """`regressor` and its budget are the same for TRTR and TSTR."""
 
-    network: RegressorConfig = RegressorConfig()
+    network: Annotated[RegressorConfig | PaperRegressorConfig, Field(discriminator="kind")] = RegressorConfig()
     training: Training
+    pretrained: str = Field("", description="file with weights of R(2+1)D-18 (Kinetics, say) that the paper's regressor starts from")
     bootstraps: int = Field(1000, ge=1)
+
+
+class JointSection(Section):
+    """A run of several cohorts (joint.py): names of studies in the same folder. The lead trains the autoencoder and the video model for all, `others` are those it trains for."""
+
+    lead: str = ""
+    others: tuple[str, ...] = ()
 
 
 class StudyConfig(Section):
@@ -113,6 +126,7 @@ class StudyConfig(Section):
     screen: ScreenSection = ScreenSection()
     synthesis: SynthesisSection
     evaluation: EvaluationSection
+    joint: JointSection = JointSection()
 
     @model_validator(mode="after")
     def _one_rate(self) -> "StudyConfig":
@@ -165,28 +179,45 @@ def _config(
     )
 
 
-def _paper() -> StudyConfig:
-    """The published recipe (networks/paper.py), as far as it is published; docs/paper.md says what is not."""
-    train = lambda steps, batch, rate: Training(steps=steps, batch_size=batch, learning_rate=rate, ema=0.999, decay=0.0)  # noqa: E731
+def _paper(width: str = "full") -> StudyConfig:
+    """The published recipe (networks/paper.py), as far as it is published; docs/paper.md says what is not.
+
+    "small" has a quarter of the channels and a budget for two cores: the same recipe, to be tried and compared, not the published result.
+    """
+    full = width == "full"
+    widths = FULL if full else SMALL
+    steps = Steps(150_000, 500_000, 50_000, 500_000, 16_800) if full else Steps(300, 600, 400, 300, 300)
+    batch = Steps(64, 256, 128, 64, 20) if full else Steps(8, 32, 64, 4, 16)
+
+    def train(name: str, rate: float, **others) -> Training:
+        return Training(steps=getattr(steps, name), batch_size=getattr(batch, name), learning_rate=rate, **({"ema": 0.999, "decay": 0.0} | others))
+
+    regressor = {"network": PaperRegressorConfig(), "training": train("evaluation", 1e-4, ema=0.0, decay=0.0, optimizer="sgd", weight_decay=1e-4)}
     return StudyConfig(
         preset="paper",
         init="none",
-        autoencoder=AutoencoderSection(network=PaperConfig(), training=train(150_000, 64, 3e-4), adversarial_start=1 / 3),
-        image=ImageSection(network=PaperGeneratorConfig(frames=1), training=train(500_000, 256, 3e-4)),
-        reid=ReidSection(
-            network=PaperReidConfig(), training=train(50_000, 128, 1e-4).model_copy(update={"precision": "fp32"})
-        ),  # batch statistics of a few numbers overflow in bfloat16
-        video=VideoSection(network=PaperGeneratorConfig(), training=train(500_000, 64, 1e-4), ef_balance=0.0),
-        synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform"),
-        evaluation=EvaluationSection(training=Training(steps=20_000, batch_size=32, learning_rate=3e-3)),
+        autoencoder=AutoencoderSection(network=PaperConfig(widths=widths), training=train("autoencoder", 3e-4), adversarial_start=1 / 3),
+        image=ImageSection(network=PaperGeneratorConfig(widths=widths, frames=1), training=train("image", 3e-4)),
+        # Batch statistics of a few numbers overflow in bfloat16.
+        reid=ReidSection(network=PaperReidConfig(), training=train("reid", 1e-4, precision="fp32")),
+        video=VideoSection(network=PaperGeneratorConfig(widths=widths), training=train("video", 1e-4 if full else 3e-4), ef_balance=0.0),
+        screen=ScreenSection(protocol="paper"),
+        synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform", long_videos="windowed"),
+        evaluation=EvaluationSection(**regressor) if full else PRESETS["demo"].evaluation,
     )
 
 
-def preset(name: str) -> StudyConfig:
-    """The configuration of a preset; raises InputError that lists the presets when there is none of that name."""
+def preset(name: str, width: str | None = None) -> StudyConfig:
+    """The configuration of a preset; `width` is for "paper": full, or small. Raises InputError that lists the presets when there is none of that name."""
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    if width is None:
+        return PRESETS[name]
+    if name != "paper":
+        raise InputError(f"--width {width}: only the preset paper comes in widths; leave it out, or add --preset paper")
+    if width not in ("full", "small"):
+        raise InputError(f"--width {width}: choose full or small")
+    return _paper(width)
 
 
 def parse(values: dict, source: str) -> StudyConfig:
@@ -224,7 +255,6 @@ PRESETS: dict[str, StudyConfig] = {
         network=DenoiserConfig(dim=384, depth=12, heads=6),
         encoder="trained",  # these generators are too large for the shipped weights, so nothing binds them to the latents those know
     ),
-    "paper": _paper(),
     "pretrain": _config(
         "pretrain",
         Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
@@ -234,3 +264,4 @@ PRESETS: dict[str, StudyConfig] = {
         init="none",
     ),
 }
+PRESETS["paper"] = _paper()

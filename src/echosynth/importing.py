@@ -1,6 +1,7 @@
 """Weights in the layout in which those of EchoNet-Synthetic are released become a study that can synthesise.
 
-    vae/  lidm_<dataset>/  lvdm/  reidentification_<dataset>/        diffusers folders, and a state dict of the siamese network
+    vae/  lidm_<dataset>/  lvdm/                             diffusers folders
+    reidentification_<dataset>/  regression_<dataset>/        state dicts of the siamese network and, where it is there, of the EF regressor, R(2+1)D-18
 
 Nothing in the files is run: safetensors, or state dicts that torch reads as plain tensors. What the study keeps is safetensors.
 """
@@ -10,15 +11,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
+from echosynth.cohort.video import read_clip, to_square
 from echosynth.config import StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.networks.base import load_weights, read_state
-from echosynth.networks.paper_config import PaperReidConfig
-from echosynth.networks.resnet import Siamese
+from echosynth.networks.paper_config import PaperRegressorConfig, PaperReidConfig
+from echosynth.networks.resnet import PaperRegressor, Siamese
 from echosynth.run import configure, open_or_create
+from echosynth.stages.start import cohort_of
 from echosynth.study import Study
+from echosynth.training.paper_regressor import standardise
 
 WEIGHTS = "imported"  # folder of the study
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -32,18 +37,32 @@ def import_weights(folder: Path, root: Path, cohort: Path, dataset: str = "dynam
     """
     with tempfile.TemporaryDirectory(dir=_existing(root.parent)) as scratch:
         converted = Path(scratch) / WEIGHTS
-        networks = convert(folder, converted, dataset)
-        values = configure(preset("paper"), seed, options=options).model_dump(mode="json")
+        config = configure(preset("paper"), seed, options=options)
+        networks, values = convert(folder, converted, dataset, config.evaluation.network), config.model_dump(mode="json")
         for name, network in networks.items():
             values[name] |= {"network": network, "training": values[name]["training"] | {"steps": 0}}
         study = open_or_create(root, cohort, config=StudyConfig(**values | {"init": str((root / WEIGHTS).resolve())}))
         if not (root / WEIGHTS).exists():
+            if (converted / "regressor").exists():
+                _standardise(converted / "regressor", study)
             shutil.move(converted, root / WEIGHTS)
     return study
 
 
-def convert(folder: Path, out: Path, dataset: str) -> dict[str, dict]:
-    """Reads the released layout, writes `out`/{autoencoder, image, reid, video} as ours are saved, and returns the configuration of each network."""
+def _standardise(folder: Path, study: Study) -> None:
+    """The mean and standard deviation of the grey levels are not in the released file: they are those of the training split."""
+    regressor, cohort = PaperRegressor.from_pretrained(folder), cohort_of(study)
+    names = cohort.split("TRAIN")["name"].to_numpy()
+    chosen = names[np.unique(np.linspace(0, len(names) - 1, 128).astype(int))]
+    standardise(regressor, [to_square(read_clip(cohort.path(name))[0], regressor.config.size) for name in chosen])
+    regressor.save_pretrained(folder)
+
+
+def convert(folder: Path, out: Path, dataset: str, regression: PaperRegressorConfig | None = None) -> dict[str, dict]:
+    """Reads the released layout, writes `out`/{autoencoder, image, reid, video, regressor} as ours are saved, and returns the configuration of each that a study trains.
+
+    How the regressor reads clips is not in its file: `regression` says.
+    """
     from echosynth.networks.paper import PaperAutoencoder, PaperImageModel, PaperVideoModel
 
     found = {}
@@ -56,6 +75,11 @@ def convert(folder: Path, out: Path, dataset: str) -> dict[str, dict]:
     siamese.load_weights(_siamese_names(read_state(path)), str(path))
     siamese.save_pretrained(out / "reid")
     found["reid"] = siamese.config.model_dump(mode="json")
+    if (folder / f"regression_{dataset}").is_dir():
+        path = _state_file(folder / f"regression_{dataset}")
+        regressor = PaperRegressor(regression or PaperRegressorConfig())
+        load_weights(regressor.model, read_state(path), str(path))
+        regressor.save_pretrained(out / "regressor")
     return found
 
 

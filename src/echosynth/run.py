@@ -54,16 +54,17 @@ def open_or_create(
     options: list[str] | None = None,
     skip_bad: bool = False,
     config: StudyConfig | None = None,
+    width: str | None = None,
 ) -> Study:
     """The study in `root`: opened if there is one (options that are given must be those it has), else started on `cohort`.
 
-    `config` is the whole configuration, instead of a preset and options. The cohort is inspected once, when the study is started. Raises InputError for a bad option, a bad cohort, or a study of something else.
+    `config` is the whole configuration, instead of a preset (and its width) and options. The cohort is inspected once, when the study is started. Raises InputError for a bad option, a bad cohort, or a study of something else.
     """
     exists = (root / "study.yaml").exists()
     if not exists and cohort is None:
         raise InputError(f"{root}: no study there yet; start one with --cohort DIR")
     if config is None:
-        base = Study.open(root).config if exists and preset_name is None else preset(preset_name or "demo")
+        base = Study.open(root).config if exists and preset_name is None and width is None else preset(preset_name or "demo", width)
         config = configure(base, seed, init, options)
     if exists:
         study = Study.reopen(root, config)

@@ -35,6 +35,7 @@ class Stage:
     inputs: tuple[str, ...]  # stages it reads; "cohort" is the source cohort
     sections: tuple[str, ...]  # parts of the configuration that its result depends on
     run: Callable[["Study"], dict]
+    shared: str | None = None  # where several cohorts share this stage's model: what of the other studies it learns from, "cohort" or a stage
     every_process: bool = False  # training runs on all processes of `accelerate launch`, the rest on the first
 
 
@@ -92,6 +93,19 @@ class Study:
     def skip_bad(self) -> bool:
         return read_json(self.root / "cohort.json")["skip_bad"]
 
+    def others(self) -> list["Study"]:
+        """The studies whose cohorts this one's shared models learn from too."""
+        return [Study.open(self.root.parent / name) for name in self.config.joint.others]
+
+    def lead(self) -> "Study | None":
+        """The study that this one takes its shared models from."""
+        return Study.open(self.root.parent / self.config.joint.lead) if self.config.joint.lead else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the source cohort."""
+        return read_json(self.root / "cohort.json")["fingerprint"]
+
     def folder(self, stage: str) -> Path:
         return self.root / stage
 
@@ -104,10 +118,17 @@ class Study:
 
     def key(self, stage: Stage) -> str:
         """What the result of `stage` depends on, hashed. Raises InputError when an input is not done."""
-        inputs = {name: read_json(self.root / "cohort.json")["fingerprint"] if name == "cohort" else self.summary(name)["key"] for name in stage.inputs}
+        inputs = {name: self._input(name) for name in stage.inputs}
+        if stage.shared and (lead := self.lead()):
+            inputs["lead"] = lead.summary(stage.name)["key"]
+        elif stage.shared:
+            inputs |= {f"of {other.root.name}": other._input(stage.shared) for other in self.others()}
         dumped = self.config.model_dump(mode="json")
         parts = {"format": FORMAT, "stage": stage.name, "inputs": inputs, "seed": self.config.seed, "config": {s: dumped[s] for s in stage.sections}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _input(self, name: str) -> str:
+        return self.fingerprint if name == "cohort" else self.summary(name)["key"]
 
     def done(self, stage: Stage) -> bool:
         path = self.folder(stage.name) / "stage.json"

@@ -100,3 +100,13 @@ def test_frame_indices_of_equal_rates_leave_out_no_frame():
         for first in (0, 1, 7, 333):
             indices, valid = frame_indices(first / fps, 500, fps, fps, 1000)
             assert np.array_equal(indices, np.arange(first, first + 500)) and valid.all()
+
+
+def test_joined_stores_are_read_one_after_the_other(tmp_path):
+    for name in ("one", "two"):
+        write_latents(tmp_path / name, clips(), latents if name == "one" else lambda clip: -latents(clip), shard_size=2)
+    joined = LatentStore.join([LatentStore.open(tmp_path / name) for name in ("one", "two")])
+    assert len(joined.index) == 10 and joined.index["name"].tolist() == 2 * list(LENGTHS) and joined.index.index.tolist() == list(range(10))
+    for row in range(5):
+        frames = np.arange(list(LENGTHS.values())[row])
+        assert torch.equal(joined.window(row, frames), -joined.window(row + 5, frames)) and torch.equal(joined.window(row, frames), latents(list(LENGTHS)[row]))

@@ -163,7 +163,8 @@ def test_the_synthetic_cohort_is_a_cohort(finished, cohort):
         clip, fps = read_clip(synthetic / "Videos" / f"{row.name}.avi")
         assert clip.shape == (32, 112, 112) and fps == 32 and (row.frames, row.height, row.width, row.fps) == (32, 112, 112, 32) and np.isnan(row.esv) and np.isnan(row.edv)
     rows = pd.read_parquet(synthetic / "screening.parquet")
-    assert list(rows.columns) == ["slot", "attempt", "kind", "score", "p", "kept"]
+    assert list(rows.columns) == ["slot", "attempt", "kind", "kept", "score", "p", "calibrated", "similarity", "published"]
+    assert rows.kept.equals(rows.calibrated)
     assert (rows[rows.kept].groupby("slot")["kind"].agg(set) == {"image", "video"}).all()
 
 

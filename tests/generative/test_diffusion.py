@@ -1,12 +1,15 @@
 """The published diffusion against numbers of the published implementation (tests/golden), and its own closed forms."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from echosynth.generative.diffusion import diffusion_loss, sample, scheduler, windowed
+from echosynth.generative.diffusion import continued, diffusion_loss, sample, scheduler
+from echosynth.generative.long_video import windowed
+from echosynth.generative.objective import draw_videos
 from echosynth.networks.denoiser import Condition
 from echosynth.networks.paper import PaperImageModel, PaperVideoModel
 
@@ -73,3 +76,32 @@ def test_windows_are_stitched_as_published():
     assert torch.equal(out, torch.cat([x.flatten()[:8] + 100, x.flatten()[8:12] + 200, x.flatten()[12:] + 300]))
     with pytest.raises(AssertionError, match="18 frames"):
         windowed(denoise, window=8, stride=4)(torch.zeros(1, 18, 1, 1, 1), torch.zeros(1), None)
+
+
+def test_a_continuation_is_told_the_last_frames_at_every_noise_level():
+    """Data that are a ramp, in closed form; what the network is shown at the beginning of the second window."""
+    table, point, shown = scheduler("ddpm", 1).alphas_cumprod, 0.1 * torch.arange(8.0).view(1, 8, 1, 1, 1), []
+
+    class Ramp:
+        config = SimpleNamespace(frames=8)
+
+        def __call__(self, x, t, condition):
+            a = table[t.long()].view(-1, 1, 1, 1, 1)
+            shown.append((float(a), x[0, :2]))
+            return (a.sqrt() * x - point) / (1 - a).sqrt()
+
+    noise = lambda k: torch.full((1, 8, 2, 3, 3), 1.0 + k)  # noqa: E731
+    out = continued(Ramp(), noise, torch.zeros(1, 2, 3, 3), torch.zeros(1, 1), 13, 20, [torch.Generator().manual_seed(0)], overlap=2)
+    assert out.shape == (1, 13, 2, 3, 3) and len(shown) == 40
+    means = out[0].mean((1, 2, 3))
+    assert torch.allclose(means[:8], point.flatten(), atol=0.02) and torch.allclose(means[8:], point.flatten()[2:7], atol=0.02)
+    for a, frames in shown[20:]:
+        torch.testing.assert_close(frames, a**0.5 * out[0, 6:8] + (1 - a) ** 0.5 * 2.0)
+
+
+def test_both_ways_to_long_videos_give_the_frames_asked_for():
+    model = PaperVideoModel.from_pretrained(GOLDEN / "lvdm")
+    anchor, labels = torch.zeros(1, 4, 14, 14), torch.full((1, 1), 0.5)
+    noise = lambda k: torch.randn(1, 64, 4, 14, 14, generator=torch.Generator().manual_seed(k))  # noqa: E731
+    for overlapping in (False, True):
+        assert draw_videos(model, noise, anchor, labels, 70, 1, 1.0, [torch.Generator().manual_seed(0)], overlapping).shape == (1, 70, 4, 14, 14)

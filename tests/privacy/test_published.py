@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echosynth.errors import InputError
 from echosynth.privacy import published
-from echosynth.privacy.published import expected_false_rejection, published_filter
+from echosynth.privacy.published import PublishedScreen, expected_false_rejection, published_filter
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "screen_case.npz"
 
@@ -31,3 +32,16 @@ def test_its_false_rejections_are_as_many_as_its_arithmetic_says():
         train, held_out, synthetic = (rng.standard_normal((n, 32)) for n in (600, 120, 300))
         rates.append(1 - published_filter(train, held_out, synthetic).kept.mean())
     assert abs(np.mean(rates) - expected_false_rejection(600, 120)) < 0.05
+
+
+def test_a_fitted_filter_is_saved_and_opened(tmp_path):
+    rng = np.random.default_rng(1)
+    train, held_out, synthetic = (rng.standard_normal((n, 8)) for n in (40, 20, 30))
+    fitted = PublishedScreen.fit(train, held_out)
+    fitted.save(tmp_path)
+    opened = PublishedScreen.load(tmp_path)
+    assert opened.tau == fitted.tau and opened.expected_false_rejection == expected_false_rejection(40, 20)
+    assert all(np.array_equal(a, b) for a, b in zip(opened.screen(synthetic), published_filter(train, held_out, synthetic), strict=True))
+    (tmp_path / "published.safetensors").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"published\.safetensors"):
+        PublishedScreen.load(tmp_path)

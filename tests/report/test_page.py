@@ -76,6 +76,17 @@ def test_page_is_whole_offline_and_accessible(text: str):
     assert "the validation split has 12 patients" in text
 
 
+def test_both_protocols_stand_side_by_side(text: str):
+    rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td>[^<]*</td><td>([^<]*)</td>', text))
+    assert rows["rejects an image whose similarity"] == "reaches 0.912 (Pearson)" and rows["patients never seen, rejected: as foretold"] == "26.0 %"
+    assert (
+        rows["patients never seen, rejected: as measured"] == "23.1 % (20.0 to 30.0)"
+        and rows["finished videos"] == "not screened"
+        and rows["planted near-copies of images caught"] == "–"
+    )
+    assert rows["synthetic images rejected, of 6"] == "5"
+
+
 def test_clips_play_at_true_speed(text: str):
     clips = re.findall(r'class="moving" src="data:image/webp;base64,([^"]+)"', text)
     assert len(clips) == 3 + 3 + 2

@@ -8,7 +8,7 @@ from echosynth.cohort.echonet import read_cohort, write_filelist, write_patients
 from echosynth.cohort.video import write_clip
 from echosynth.config import EvaluationSection, preset
 from echosynth.files import read_json
-from echosynth.networks.regressor import RegressorConfig
+from echosynth.networks.regressor import Regressor, RegressorConfig
 from echosynth.stages import evaluation, regressor
 from echosynth.stages.start import save_cohort
 from echosynth.study import Stage, Study
@@ -110,7 +110,7 @@ def test_figures_that_mean_nothing_are_null_with_the_reason(study, tmp_path):
     real, synthetic = read_cohort(study.cohort_path), read_cohort(tmp_path, splits=False)
     out = tmp_path / "evaluation"
     out.mkdir()
-    student = evaluation.Regressor.from_pretrained(study.folder("evaluation") / "tstr")
+    student = Regressor.from_pretrained(study.folder("evaluation") / "tstr")
     metrics = evaluation.usefulness(study, real, synthetic, student, out)
     assert metrics["video.frechet"] is None and metrics["video.frechet_floor"] is None and "5 needed" in metrics["video.frechet_reason"]
     assert metrics["adherence.r2"] < 0.5

@@ -47,6 +47,17 @@ class LatentStore:
             raise InputError(f"{folder}: not a readable store of latents ({str(error).splitlines()[0]}); delete the folder and run the stage again") from error
         return cls(index, shards, shapes.pop())
 
+    @classmethod
+    def join(cls, stores: list["LatentStore"]) -> "LatentStore":
+        """The clips of several stores, one after the other. All must have one shape."""
+        assert len({store.shape for store in stores}) == 1
+        indices, shards, offset = [], {}, 0
+        for store in stores:
+            indices.append(store.index.assign(shard=store.index["shard"] + offset))
+            shards |= {number + offset: file for number, file in store._shards.items()}
+            offset += max(store._shards) + 1
+        return cls(pd.concat(indices, ignore_index=True), shards, stores[0].shape)
+
     def window(self, row: int, frames: np.ndarray) -> torch.Tensor:
         """The frames (indices, in any order) of the clip in that row of the index: float32 (len(frames), C, h, w)."""
         shard, name = self._where[row]

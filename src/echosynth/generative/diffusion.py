@@ -4,7 +4,7 @@ Schedules and steps are those of diffusers' schedulers. The training noise has a
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -16,7 +16,6 @@ from echosynth.networks.denoiser import Condition
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "prediction_type": "v_prediction", "timestep_spacing": "leading"}
 _CLIP = {"clip_sample": True, "clip_sample_range": 4.0}
 NOISE_OFFSET = 0.1
-STRIDE = 32  # frames from one window of a long video to the next
 
 Denoise = Callable[[Tensor, Tensor, Condition], Tensor]  # x (B, T, C, h, w), t (B,) steps, condition -> v
 
@@ -61,16 +60,35 @@ def sample(
     return x
 
 
-def windowed(denoise: Denoise, window: int = 64, stride: int = STRIDE) -> Denoise:
-    """The published way to long videos: a network of `window` frames predicts windows that overlap, the first is kept whole, of each later one what the one before it does not reach.
+@torch.no_grad()
+def continued(
+    denoise: Any,
+    noise: Callable[[int], Tensor],
+    anchor: Tensor,
+    labels: Tensor,
+    frames: int,
+    steps: int,
+    rngs: list[torch.Generator],
+    guidance: float = 1.0,
+    overlap: int = 16,
+) -> Tensor:
+    """Our way to long videos with a diffusion that was never told frames at their place: (B, frames, C, h, w), window after window.
 
-    For T = window + k stride frames; all windows are computed at every step, and half of each later one is thrown away (generative/long_video.py does otherwise).
+    Each later window begins with the last `overlap` frames: at every step they stand in it as they are at that noise level ("replacement", Ho et al. 2022, arXiv 2204.03458), with the window's own noise.
+    No network is evaluated on frames that are thrown away but these.
     """
+    window, condition, done = denoise.config.frames, Condition(labels, anchor), []
+    schedule = scheduler("ddpm", steps)
+    for k in range(1 + max(0, -(-(frames - window) // (window - overlap)))):
+        start = noise(k)
+        if not done:
+            done.append(sample(denoise, start, condition, steps, rngs, guidance=guidance))
+            continue
+        known, own = torch.cat(done, 1)[:, -overlap:], start[:, :overlap]
 
-    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        frames = x.shape[1]
-        assert frames >= window and (frames - window) % stride == 0, f"{frames} frames: want {window} and a multiple of {stride} more"
-        parts = [denoise(x[:, first : first + window], t, condition) for first in range(0, frames - window + 1, stride)]
-        return torch.cat([parts[0], *(part[:, window - stride :] for part in parts[1:])], 1)
+        def at_its_place(x: Tensor, t: Tensor, told: Condition, known: Tensor = known, own: Tensor = own) -> Tensor:
+            shown = schedule.add_noise(known, own, t.long())
+            return denoise(torch.cat([shown, x[:, overlap:]], 1), t, told)
 
-    return predict
+        done.append(sample(at_its_place, start, condition, steps, rngs, guidance=guidance)[:, overlap:])
+    return torch.cat(done, 1)[:, :frames]

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from echosynth.generative.flow import interpolate
+from echosynth.generative.flow import Velocity, interpolate
 from echosynth.generative.samplers import OnStep, exponential
 from echosynth.networks.denoiser import Condition, Denoiser
 
 SETTLE = 8.0  # frames over which a window's first difference from what it continues dies away
+STRIDE = 32  # frames from one overlapping window to the next, as published
 _LATE = 0.3  # the time at which a window is asked how it shows the known frames: nearly all is decided
 
 
@@ -77,3 +78,18 @@ def sample_video(
 ) -> Tensor:
     """The whole video (B, frames, C, h, w) of `stream_video`."""
     return torch.cat(list(stream_video(denoiser, noise, anchor, labels, frames, steps, guidance, overlap, on_step, sampler)), 1)
+
+
+def windowed(denoise: Velocity, window: int = 64, stride: int = STRIDE) -> Velocity:
+    """The published way to long videos: a network of `window` frames predicts windows that overlap, the first is kept whole, of each later one what the one before it does not reach.
+
+    For T = window + k stride frames; all windows are computed at every step, and half of each later one is thrown away; `stream_video` does otherwise.
+    """
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        frames = x.shape[1]
+        assert frames >= window and (frames - window) % stride == 0, f"{frames} frames: want {window} and a multiple of {stride} more"
+        parts = [denoise(x[:, first : first + window], t, condition) for first in range(0, frames - window + 1, stride)]
+        return torch.cat([parts[0], *(part[:, window - stride :] for part in parts[1:])], 1)
+
+    return predict

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from echosynth.generative.flow import flow_loss
-from echosynth.generative.long_video import sample_video
-from echosynth.generative.samplers import exponential
+from echosynth.generative.long_video import STRIDE, sample_video, windowed
+from echosynth.generative.samplers import euler, exponential
 from echosynth.networks.denoiser import Condition, Denoiser
 
 Generator = Any  # Denoiser, or PaperImageModel or PaperVideoModel of networks/paper.py
@@ -36,16 +36,36 @@ def draw_images(model: Generator, noise: Tensor, steps: int, rngs: list[torch.Ge
     return sample(model, noise[:, None], condition, steps, rngs)[:, 0]
 
 
-def draw_videos(model: Generator, noise: Callable[[int], Tensor], anchor: Tensor, labels: Tensor, frames: int, steps: int, guidance: float, rngs: list[torch.Generator]) -> Tensor:
+def draw_videos(
+    model: Generator,
+    noise: Callable[[int], Tensor],
+    anchor: Tensor,
+    labels: Tensor,
+    frames: int,
+    steps: int,
+    guidance: float,
+    rngs: list[torch.Generator],
+    overlapping: bool = False,
+) -> Tensor:
     """Latent videos (B, frames, C, h, w) of anchors (B, C, h, w) and labels (B, L); noise(k) is that of window k (B, config.frames, C, h, w).
 
-    A flow continues window after window, a diffusion computes windows that overlap, as published.
+    What is longer than the model's window is continued, window after window, or, with `overlapping`, computed in windows that overlap, as published.
     """
-    if isinstance(model, Denoiser):
+    if isinstance(model, Denoiser) and not overlapping:
         return sample_video(model, noise, anchor, labels, frames, steps, guidance=guidance)
-    from echosynth.generative.diffusion import STRIDE, sample, windowed
+    if isinstance(model, Denoiser):
+        start = _joined(noise, model.config.frames, frames)
+        return euler(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, guidance=guidance, shift=model.config.time_shift)[:, :frames]
+    from echosynth.generative.diffusion import continued, sample
 
-    window, parts = model.config.frames, [noise(0)]
+    if not overlapping:
+        return continued(model, noise, anchor, labels, frames, steps, rngs, guidance=guidance)
+    return sample(windowed(model, model.config.frames), _joined(noise, model.config.frames, frames), Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]
+
+
+def _joined(noise: Callable[[int], Tensor], window: int, frames: int) -> Tensor:
+    """The noise of windows that overlap and together reach `frames`: of each but the first the part that the one before does not reach."""
+    parts = [noise(0)]
     while sum(part.shape[1] for part in parts) < frames:
         parts.append(noise(len(parts))[:, :STRIDE])
-    return sample(windowed(model, window), torch.cat(parts, 1), Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]
+    return torch.cat(parts, 1)

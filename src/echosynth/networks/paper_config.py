@@ -25,6 +25,17 @@ class PaperReidConfig(NetworkConfig):
     embedding: int = 128
 
 
+class PaperRegressorConfig(NetworkConfig):
+    """R(2+1)D-18 as EchoNet-Dynamic trains it (Ouyang et al. 2020): clips of `frames` frames, every `period`-th of the video."""
+
+    kind: Literal["paper"] = "paper"
+    size: int = Field(112, ge=16)
+    frames: int = Field(32, ge=4)
+    period: int = Field(2, ge=1)
+    pad: int = Field(12, ge=0, description="pixels by which a training clip may be moved")
+    test_clips: int = Field(0, ge=0, description="clips of a video, evenly spread, whose mean is its EF; 0 = every one there is, as published")
+
+
 class PaperGeneratorConfig(PaperConfig):
     frames: Literal[1, 64] = Field(FRAMES, description="1 is the image model")
     channels: int = 4

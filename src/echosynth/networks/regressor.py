@@ -3,7 +3,7 @@
 EF is an amplitude: how far the cavity's size falls within a beat. So each frame gives feature traces over time, both over the whole picture and by place, and what counts is how far they swing.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,10 +14,13 @@ from torch.nn import functional as F
 from echosynth.cohort.video import to_square
 from echosynth.networks.base import Network, NetworkConfig
 
+_TOGETHER = 8  # windows in one go: of a video of the paper's there are a hundred
+
 
 class RegressorConfig(NetworkConfig):
     """A window is `frames` frames of `size` x `size` pixels at `fps`: two seconds, one slow beat and a half."""
 
+    kind: Literal["compact"] = "compact"
     size: int = Field(56, ge=16, multiple_of=8)
     frames: int = Field(32, ge=4)
     fps: float = Field(16.0, gt=0)
@@ -71,6 +74,10 @@ class Regressor(Network):
     def forward(self, clips: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.features(clips)).squeeze(1).float())
 
+    def windows(self, clip: np.ndarray, fps: float, most: int = 5) -> Tensor:
+        """What of a clip uint8 (T', H, W) is read, (N, T, S, S)."""
+        return windows(clip, fps, self.config, most)
+
 
 def window_indices(start: float, config: RegressorConfig, source_fps: float, frames: int, speed: float = 1.0) -> np.ndarray:
     """Frame numbers (T,) of a window that begins `start` seconds into a clip of `frames` frames at `source_fps`.
@@ -103,14 +110,14 @@ def windows(clip: np.ndarray, fps: float, config: RegressorConfig, most: int = 5
 
 
 @torch.inference_mode()
-def predict_ef(regressor: Regressor, clip: np.ndarray, fps: float) -> float:
-    """EF in percent of a clip uint8 (T, H, W): the mean over windows that cover it. Deterministic; a clip shorter than a window is mirrored in time."""
+def predict_ef(regressor: Network, clip: np.ndarray, fps: float) -> float:
+    """EF in percent of a clip uint8 (T, H, W): the mean over windows that cover it. Deterministic."""
     device = next(regressor.parameters()).device
-    return 100 * float(regressor(windows(clip, fps, regressor.config).to(device)).mean())
+    return 100 * float(torch.cat([regressor(part.to(device)) for part in regressor.windows(clip, fps).split(_TOGETHER)]).mean())
 
 
 @torch.inference_mode()
-def clip_features(regressor: Regressor, clip: np.ndarray, fps: float) -> np.ndarray:
+def clip_features(regressor: Network, clip: np.ndarray, fps: float) -> np.ndarray:
     """Features (D,) float64 of a clip uint8 (T, H, W), of its first window."""
     device = next(regressor.parameters()).device
-    return regressor.features(windows(clip, fps, regressor.config, most=1).to(device))[0].double().cpu().numpy()
+    return regressor.features(regressor.windows(clip, fps, most=1).to(device))[0].double().cpu().numpy()

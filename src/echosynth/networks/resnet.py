@@ -1,13 +1,15 @@
-"""ResNet-50 (He et al. 2016) and R(2+1)D-18 (Tran et al. 2018), with the names that torchvision gives their weights, so that published state dicts fit; and the siamese network on the first."""
+"""ResNet-50 (He et al. 2016) and R(2+1)D-18 (Tran et al. 2018), with the names that torchvision gives their weights, so that published state dicts fit; on the first the siamese network, on the second the EF regressor."""
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from echosynth.cohort.video import to_square
 from echosynth.networks.base import Network, NetworkConfig
-from echosynth.networks.paper_config import PaperReidConfig
+from echosynth.networks.paper_config import PaperRegressorConfig, PaperReidConfig
 
 
 class Bottleneck(nn.Module):
@@ -118,6 +120,49 @@ class R2Plus1D18(nn.Module):
             inputs = width
         self.avgpool, self.fc = nn.AdaptiveAvgPool3d(1), nn.Linear(inputs, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 512), before the last layer."""
         h = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
-        return self.fc(self.avgpool(h).flatten(1))
+        return self.avgpool(h).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x))
+
+
+class PaperRegressor(Network):
+    """Clips (B, T, S, S) in [-1, 1] -> EF (B,) in [0, 1], with R(2+1)D-18. The grey levels' mean and standard deviation over the training clips belong to the network; missing frames have the mean."""
+
+    Config: ClassVar[type[NetworkConfig]] = PaperRegressorConfig
+    config: PaperRegressorConfig
+
+    def __init__(self, config: PaperRegressorConfig):
+        super().__init__(config)
+        self.model = R2Plus1D18(1)
+        nn.init.constant_(self.model.fc.bias, 55.6)  # percent: the mean EF of EchoNet-Dynamic, where its training starts from
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("sd", torch.ones(()))
+
+    def _channels(self, clips: Tensor) -> Tensor:
+        return ((clips - self.mean) / self.sd)[:, None].expand(-1, 3, -1, -1, -1)
+
+    def features(self, clips: Tensor) -> Tensor:
+        """(B, T, S, S) -> (B, 512)."""
+        return self.model.features(self._channels(clips))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.model(self._channels(clips))[:, 0].float() / 100
+
+    def clip_at(self, frames: Tensor, start: int) -> Tensor:
+        """The clip (T, S, S) that begins at frame `start` of a video (T', S, S) in [-1, 1]; frames past its end have the mean grey level."""
+        c = self.config
+        part = frames[start : start + c.frames * c.period : c.period]
+        return torch.cat([part, self.mean.cpu().expand(c.frames - len(part), *part.shape[1:])])
+
+    def windows(self, clip: np.ndarray, fps: float, most: int = 0) -> Tensor:
+        """What of a video uint8 (T', H, W) is read, (N, T, S, S): every clip there is, or at most `most`, evenly spread. `fps` does not matter here, as published."""
+        c, most = self.config, most or self.config.test_clips
+        starts = np.arange(max(len(clip) - (c.frames - 1) * c.period, 1))
+        if most and len(starts) > most:
+            starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
+        frames = torch.from_numpy(to_square(clip, c.size)).float() / 127.5 - 1
+        return torch.stack([self.clip_at(frames, int(start)) for start in starts])

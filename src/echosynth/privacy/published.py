@@ -1,12 +1,18 @@
-"""The filter of EchoNet-Synthetic as published: a threshold on Pearson correlations, for comparison with the calibrated screen (screen.py).
+"""The filter of EchoNet-Synthetic as published: a threshold on Pearson correlations, beside the calibrated screen (screen.py).
 
 tau is the 95th percentile, over the training samples, of each one's highest correlation with a held-out sample; a synthetic sample is kept when its highest correlation with a training sample is below tau.
 Its two sides search galleries of different sizes, so its false-rejection rate is not 5 %: of n training and m held-out samples about 1 - 0.95^(n/m) of a perfect generator's samples are rejected.
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from echosynth.errors import InputError
+from echosynth.files import atomic_file
 
 PERCENTILE = 95.0
 _ROWS = 4096  # at a time
@@ -21,13 +27,51 @@ class Published(NamedTuple):
     kept: np.ndarray  # (N,) bool
 
 
+class PublishedScreen:
+    """The filter, fitted: `gallery` float64 (N, D) of the training samples, standardised; tau; and how many held-out samples it came from."""
+
+    def __init__(self, gallery: np.ndarray, tau: float, held_out: int):
+        self.gallery, self.tau, self.held_out = gallery, tau, held_out
+
+    @classmethod
+    def fit(cls, train: np.ndarray, held_out: np.ndarray) -> Self:
+        """From features (rows, D) of training and of held-out samples."""
+        gallery = _standardised(train)
+        closeness, _ = _nearest(gallery, _standardised(held_out))
+        return cls(gallery, float(np.percentile(closeness, PERCENTILE)), len(held_out))
+
+    @property
+    def expected_false_rejection(self) -> float:
+        """The share of a perfect generator's samples that the filter rejects, by the sizes of its two sides."""
+        return expected_false_rejection(len(self.gallery), self.held_out)
+
+    def screen(self, samples: np.ndarray) -> Published:
+        """The verdicts on features (rows, D)."""
+        similarity, nearest = _nearest(_standardised(samples), self.gallery)
+        return Published(self.tau, similarity, nearest, similarity < self.tau)
+
+    def save(self, folder: Path) -> None:
+        """Writes published.safetensors. It holds embeddings of patients: it never leaves the study."""
+        with atomic_file(folder / "published.safetensors") as path:
+            save_file({"gallery": self.gallery, "tau": np.array([self.tau]), "held_out": np.array([self.held_out])}, path)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Opens what `save` wrote; raises InputError when it is not there or broken."""
+        path = folder / "published.safetensors"
+        try:
+            with safe_open(path, "np") as file:
+                gallery, tau, held_out = (file.get_tensor(name) for name in ("gallery", "tau", "held_out"))
+            if gallery.ndim != 2 or not gallery.size:
+                raise ValueError("no gallery in it")
+            return cls(gallery, float(tau[0]), int(held_out[0]))
+        except (OSError, SafetensorError, ValueError, IndexError) as error:
+            raise InputError(f"{path}: no readable calibration of the published filter ({str(error).splitlines()[0]}); run the stage reid again") from error
+
+
 def published_filter(train: np.ndarray, held_out: np.ndarray, synthetic: np.ndarray) -> Published:
     """The published protocol on features (rows, D) of training, held-out and synthetic samples."""
-    train, held_out, synthetic = (_standardised(features) for features in (train, held_out, synthetic))
-    closeness, _ = _nearest(train, held_out)
-    similarity, nearest = _nearest(synthetic, train)
-    tau = float(np.percentile(closeness, PERCENTILE))
-    return Published(tau, similarity, nearest, similarity < tau)
+    return PublishedScreen.fit(train, held_out).screen(synthetic)
 
 
 def expected_false_rejection(train: int, held_out: int) -> float:

@@ -53,6 +53,7 @@ GROUPS: dict[str, Group] = {
     "speckle": Group("Speckle", "Autocorrelation of the fine texture, down and across the picture and over time: how large its grains are and how long they last."),
     "reid": Group("Re-identification", "How well the encoder behind the screening tells whether two images are of one patient, on patients that it never saw."),
     "screen": Group("Screening", "What the similarity screening lets through and what it stops."),
+    "published": Group("Screening as published", "The filter of EchoNet-Synthetic on the same images, for comparison: see Two protocols."),
     "seconds": Group("Time", "Wall-clock time."),
     "memory": Group("Memory", "Main memory of the process."),
 }
@@ -112,6 +113,13 @@ ENTRIES: dict[str, Entry] = {
     "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
     "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
     "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
+    "published.tau": Entry("Threshold", "correlation with a training frame from which on an image is rejected", "", 3),
+    "published.expected_false_rejection": Entry(
+        "False rejections, expected", "share of a perfect generator's images that it rejects, by the sizes of its two galleries", PERCENT, 1
+    ),
+    "published.false_rejection": Entry("False rejections", "share of the first frames of patients it has not seen that it rejects", PERCENT, 1),
+    "published.planted_recall": Entry("Planted copies caught", "share of the planted near-copies of single frames that it rejects", PERCENT, 1),
+    "published.rejected": Entry("Images rejected", "of the candidates that the screening saw", "", 0),
     "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, brief="Fréchet distance to real videos"),
     "video.frechet_floor": Entry(
         "Fréchet distance, floor",

@@ -156,7 +156,7 @@ def planted(study: Study) -> list[dict]:
 
 def warnings(study: Study) -> list[str]:
     """What the stages want the reader to know about how far their figures can be trusted."""
-    return [str(_said(study, stage)["warning"]) for stage in ("reid", "evaluation") if _said(study, stage).get("warning")]
+    return [str(_said(study, stage)["warning"]) for stage in ("reid", "regressor", "evaluation") if _said(study, stage).get("warning")]
 
 
 def screened(study: Study) -> list[dict]:
@@ -167,6 +167,40 @@ def screened(study: Study) -> list[dict]:
         kept = table.loc[table["kind"] == kind, "kept"].astype(bool)
         rows.append({"what": words, "seen": f"{len(kept):,}", "rejected": f"{(~kept).sum():,}", "share": f"{(~kept).mean() * 100:.1f} %" if len(kept) else "–"})
     return rows
+
+
+def protocols(study: Study) -> list[dict]:
+    """The two protocols on the same images: what each of them says, as text; raises NotComputed where the published one was not measured."""
+    said, table = _said(study, "reid"), _table(study, "synthetic", "screening.parquet", ("kind", "calibrated", "published"))
+    if "published_tau" not in said:
+        raise NotComputed("the stage reid has not measured the published filter")
+    images = table[table["kind"] == "image"]
+
+    def share(name: str) -> str:
+        value, low, high = (said.get(f"{name}{end}") for end in ("", "_low", "_high"))
+        return f"{value * 100:.1f} % ({low * 100:.1f} to {high * 100:.1f})" if is_number(value) else "–"
+
+    return [
+        {
+            "what": "rejects an image whose similarity",
+            "calibrated": f"is above {said['threshold_image']:.3f} (cosine)",
+            "published": f"reaches {said['published_tau']:.3f} (Pearson)",
+        },
+        {
+            "what": "patients never seen, rejected: as foretold",
+            "calibrated": f"{said['level'] * 100:.1f} %",
+            "published": f"{said['published_expected_false_rejection'] * 100:.1f} %",
+        },
+        {"what": "patients never seen, rejected: as measured", "calibrated": share("false_rejection_image"), "published": share("published_false_rejection")},
+        {"what": "planted near-copies of images caught", "calibrated": share("planted_recall_image"), "published": share("published_planted_recall")},
+        {
+            "what": f"synthetic images rejected, of {len(images):,}",
+            "calibrated": f"{(~images['calibrated'].astype(bool)).sum():,}",
+            "published": f"{(~images['published'].astype(bool)).sum():,}",
+        },
+        {"what": "finished videos", "calibrated": "screened over all their frames", "published": "not screened"},
+        {"what": "decides in this study", "calibrated": "", "published": ""} | {("published" if study.config.screen.protocol == "paper" else "calibrated"): "yes"},
+    ]
 
 
 def motion(study: Study, synthetic: bool) -> Markup:

@@ -15,7 +15,7 @@ from echosynth.metrics.images import mae, psnr, ssim, texture_sd
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig, decode_clip, encode_clip, to_unit
 from echosynth.networks.kinds import kind_of
 from echosynth.progress import console, progress
-from echosynth.stages.start import cohort_of, initial
+from echosynth.stages.start import adopt, cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.autoencoder import AutoencoderTraining, draw_frames, make_batch, make_loss, standardise
 from echosynth.training.fit import fit
@@ -28,17 +28,18 @@ _EXAMPLES, _EXAMPLE_FRAMES = 3, 32
 def run(study: Study) -> dict:
     """Leaves config.json, model.safetensors, training.jsonl and examples.safetensors ("real" and "reconstructed", uint8 (k, T, H, W)) in the stage's folder."""
     config, seed, folder = study.config.autoencoder, study.config.seed, study.folder("autoencoder")
-    cohort = cohort_of(study)
-    train = cohort.split("TRAIN")
+    cohort, kind = cohort_of(study), kind_of(config.network)
+    if lead := study.lead():
+        shared = adopt(study, lead, "autoencoder", kind).to(processes.state().device)
+        return processes.on_first(lambda: {"start": lead.root.name, "encoder": "shared"} | _shown_and_measured(shared, cohort, folder))
     torch.manual_seed(seed)
-    kind = kind_of(config.network)
     start = initial(study.config.init, "autoencoder", kind, config.network)
     ours, frozen = isinstance(config.network, AutoencoderConfig), start is not None and config.encoder == "frozen"
     if ours:
         model, loss = AutoencoderTraining(start or Autoencoder(config.network), frozen), make_loss(config.spectrum_weight, config.adversarial_weight, config.adversarial_start)
     else:
         model, loss = paper_training(start or kind(config.network), config)
-    videos = [(cohort.path(clip.name), int(clip.frames)) for clip in train[["name", "frames"]].itertuples(index=False)]
+    videos = [(c.path(clip.name), int(clip.frames)) for c in (cohort, *map(cohort_of, study.others())) for clip in c.split("TRAIN")[["name", "frames"]].itertuples(index=False)]
     frames = draw_frames(videos, config.frames_in_memory, SIZE, seed)
     batch = make_batch(frames, config.training.batch_size, config.training.steps, seed)
     fit(model, loss, batch, config.training, folder, seed, "autoencoder")
@@ -48,10 +49,14 @@ def run(study: Study) -> dict:
         if not frozen:
             (standardise if ours else paper_scale)(autoencoder, frames)
         autoencoder.save_pretrained(folder)
-        write_examples(autoencoder, cohort, folder)
-        return {"start": "nothing" if start is None else study.config.init, "encoder": "frozen" if frozen else "trained"} | measure(autoencoder, cohort)
+        return {"start": "nothing" if start is None else study.config.init, "encoder": "frozen" if frozen else "trained"} | _shown_and_measured(autoencoder, cohort, folder)
 
     return processes.on_first(finish)
+
+
+def _shown_and_measured(autoencoder: Autoencoder, cohort: Cohort, folder: Path) -> dict:
+    write_examples(autoencoder, cohort, folder)
+    return measure(autoencoder, cohort)
 
 
 def paper_training(autoencoder, config: AutoencoderSection):
@@ -109,4 +114,4 @@ def _spread(total: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, total - 1, min(most, total)).astype(int))
 
 
-STAGE = Stage("autoencoder", ("cohort",), ("autoencoder", "init"), run, every_process=True)
+STAGE = Stage("autoencoder", ("cohort",), ("autoencoder", "init"), run, shared="cohort", every_process=True)

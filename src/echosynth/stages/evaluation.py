@@ -20,7 +20,8 @@ from echosynth.metrics.ejection import agreement, bootstrap_interval, mae, patie
 from echosynth.metrics.frechet import frechet_with_floor
 from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, resample
 from echosynth.metrics.texture import grey_levels, speckle_autocorrelation
-from echosynth.networks.regressor import Regressor
+from echosynth.networks.base import Network
+from echosynth.networks.kinds import kind_of
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 from echosynth.stages.start import cohort_of
@@ -38,7 +39,7 @@ def run(study: Study) -> dict:
     synthetic = processes.on_first(lambda: read_cohort(study.folder("synthetic"), splits=False))
     train = synthetic.split("TRAIN")
     videos = [(synthetic.path(name), ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
-    student = train_regressor(videos, config.network, config.training, folder / "tstr", study.config.seed, "TSTR regressor")
+    student = train_regressor(videos, config.network, config.training, folder / "tstr", study.config.seed, "TSTR regressor", config.pretrained)
 
     def finish() -> dict:
         metrics = usefulness(study, real, synthetic, student, folder)
@@ -55,13 +56,13 @@ def run(study: Study) -> dict:
     return processes.on_first(finish)
 
 
-def usefulness(study: Study, real: Cohort, synthetic: Cohort, student: Regressor, folder: Path) -> dict:
+def usefulness(study: Study, real: Cohort, synthetic: Cohort, student: Network, folder: Path) -> dict:
     """EF adherence, TRTR and TSTR, and the Frechet distance on the features of the regressor that was trained on real clips.
 
     Intervals are 95 % bootstrap over patients (each synthetic clip is a patient of its own); TRTR and TSTR share the draws, so their difference is paired.
     """
     seed, draws = study.config.seed, study.config.evaluation.bootstraps
-    judge = Regressor.from_pretrained(study.folder("regressor"))
+    judge = kind_of(study.config.evaluation.network).from_pretrained(study.folder("regressor"))
     asked = synthetic.clips["ef"].to_numpy()
     judged = read_clips(judge, [synthetic.path(name) for name in synthetic.clips["name"]], "EF of synthetic clips")
     _table(folder / "adherence.parquet", asked=asked, measured=judged.ef)
@@ -128,6 +129,7 @@ def of_other_stages(study: Study) -> dict:
         "reid.auc": reid["auc"],
         **{f"screen.{key}": value for key, value in reid.items() if key.startswith(("false_rejection", "planted_recall"))},
         **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos")},
+        **{f"published.{key.removeprefix('published_')}": value for source in (reid, synthesis) for key, value in source.items() if key.startswith("published_")},
         "seconds.per_synthetic_clip": synthesis["seconds_per_clip"],
     }
 

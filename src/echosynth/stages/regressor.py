@@ -4,13 +4,16 @@ One regressor serves twice. Read on the held-out real patients it is TRTR: train
 training never saw it, so its word is independent.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from echosynth import processes
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement
-from echosynth.stages.start import cohort_of
+from echosynth.networks.kinds import kind_of
+from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_clips, tidy, train_regressor
 
@@ -23,7 +26,13 @@ def run(study: Study) -> dict:
     train = cohort.split("TRAIN")
     videos = [(cohort.path(name), ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
     folder = study.folder("regressor")
-    regressor = train_regressor(videos, config.network, config.training, folder, study.config.seed, "EF regressor")
+    imported = Path(study.config.init) / "regressor"
+    given = study.config.init not in ("none", "simulated") and (imported / "config.json").exists()
+    if given:  # the judge that came with the weights
+        regressor = initial(study.config.init, "regressor", kind_of(config.network), config.network)
+        processes.on_first(lambda: regressor.save_pretrained(folder))
+    else:
+        regressor = train_regressor(videos, config.network, config.training, folder, study.config.seed, "EF regressor", config.pretrained)
 
     def finish() -> dict:
         held_out = cohort.clips[cohort.clips["split"].isin(STRANGERS)]
@@ -34,9 +43,10 @@ def run(study: Study) -> dict:
             table.to_parquet(path, index=False)
         tidy(folder)
         test = table[table["split"] == "TEST"]
-        return agreement(test["ef"], test["predicted"]).as_dict() | {"train_clips": len(videos)}
+        warning = {"warning": "the EF regressor came with the imported weights: TRTR and TSTR did not have the same budget"} if given else {}
+        return agreement(test["ef"], test["predicted"]).as_dict() | {"train_clips": len(videos)} | warning
 
     return processes.on_first(finish)
 
 
-STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation",), run=run, every_process=True)
+STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation", "init"), run=run, every_process=True)

@@ -1,7 +1,8 @@
 """Re-identification and screening: trains the encoder, calibrates the screen on held-out patients, and measures both on patients that neither has seen.
 
 TRAIN patients teach the encoder and fill the gallery, VAL patients calibrate the screen, TEST patients measure the AUC and the false rejections, copies planted of TRAIN clips the recall.
-Leaves config.json, model.safetensors and training.jsonl, calibration.safetensors and calibration.json (privacy/screen.py), and scores.parquet and planted.parquet, which name nobody.
+The published filter stands beside it: its tau comes from first frames of TRAIN and TEST clips, as published, so its false rejections are measured on VAL patients.
+Leaves config.json, model.safetensors and training.jsonl, calibration.safetensors and calibration.json (privacy/screen.py), published.safetensors, and scores.parquet and planted.parquet, which name nobody.
 """
 
 import math
@@ -23,6 +24,7 @@ from echosynth.networks.kinds import kind_of
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.pairs import pair_auc
 from echosynth.privacy.planted import KINDS, NEAR, copies
+from echosynth.privacy.published import PublishedScreen
 from echosynth.privacy.screen import Rate, Screen, draws, rate
 from echosynth.progress import console, progress
 from echosynth.randomness import numpy_rng
@@ -61,8 +63,14 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     owner = np.repeat(some, [len(clip) for clip in spread])
     auc = pair_auc(torch.cat(spread), patients[owner], owner)
     rejections = {"image": screen.false_rejection(strangers, patients[test], 1), "video": screen.false_rejection(strangers, patients[test], options.frames)}
+    first = {
+        name: torch.cat(_embed(encoder, store, rows, [np.zeros(1, int)] * len(rows), f"first frames, {name}")).cpu().numpy()
+        for name, rows in (("train", train), ("calibration", calibration), ("test", test))
+    }
+    published = PublishedScreen.fit(first["train"], first["test"])
+    published.save(folder)
     autoencoder = kind_of(study.config.autoencoder.network).from_pretrained(study.folder("autoencoder")).to(processes.state().device)
-    planted = _plant(screen, encoder, autoencoder, cohort_of(study), store, train, options, seed)
+    planted = _plant(screen, published, encoder, autoencoder, cohort_of(study), store, train, options, seed)
     recall = {sample: _recall(planted[(planted["sample"] == sample) & planted["near"]]) for sample in ("image", "video")}
     with atomic_file(folder / "planted.parquet") as path:
         planted.to_parquet(path, index=False)
@@ -74,6 +82,10 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     summary |= _told("false_rejection", max(rejections.values())) | _told("planted_recall", min(recall.values()))
     for sample, frames in (("image", 1), ("video", options.frames)):
         summary |= _told(f"false_rejection_{sample}", rejections[sample]) | _told(f"planted_recall_{sample}", recall[sample]) | {f"threshold_{sample}": screen.threshold(frames)}
+    images = planted[(planted["sample"] == "image") & planted["near"]]
+    summary |= {"published_tau": published.tau, "published_expected_false_rejection": published.expected_false_rejection}
+    summary |= _told("published_false_rejection", _rejected_by_patient(~published.screen(first["calibration"]).kept, patients[calibration]))
+    summary |= _told("published_planted_recall", rate(int((~images["published"]).sum()), len(images)))
     groups = planted.groupby(["sample", "kind", "strength", "near"], sort=False)
     summary["planted"] = [
         dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "copies"), _recall(group), strict=True)) for key, group in groups
@@ -90,6 +102,12 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
 
 def _told(name: str, measured: Rate) -> dict:
     return {name: measured.share, f"{name}_low": measured.low, f"{name}_high": measured.high}
+
+
+def _rejected_by_patient(rejected: np.ndarray, patients: np.ndarray) -> Rate:
+    """Per patient the share of the samples that are rejected, then the mean over patients."""
+    shares = pd.Series(rejected.astype(float)).groupby(patients.astype(str)).mean()
+    return rate(float(shares.sum()), len(shares))
 
 
 def _recall(planted: pd.DataFrame) -> Rate:
@@ -121,9 +139,20 @@ def _embed(encoder: ReidEncoder, store: LatentStore, rows: np.ndarray, frames: l
 
 
 def _plant(
-    screen: Screen, encoder: ReidEncoder, autoencoder: Autoencoder, cohort: Cohort, store: LatentStore, train: np.ndarray, options: ScreenSection, seed: int
+    screen: Screen,
+    published: PublishedScreen,
+    encoder: ReidEncoder,
+    autoencoder: Autoencoder,
+    cohort: Cohort,
+    store: LatentStore,
+    train: np.ndarray,
+    options: ScreenSection,
+    seed: int,
 ) -> pd.DataFrame:
-    """Screens copies of TRAIN clips: single frames of some, in all kinds and strengths, and windows of some, near-copies only. One row a copy: sample, kind, strength, near, score, p, flagged."""
+    """Screens copies of TRAIN clips: single frames of some, in all kinds and strengths, and windows of some, near-copies only.
+
+    One row a copy: sample, kind, strength, near, score, p, flagged, and `published`, whether the published filter would keep it by its first frame.
+    """
     chosen = numpy_rng(seed, "planted").permutation(train)
     images, videos = chosen[: options.planted_images], chosen[: options.planted_videos]
     rows = []
@@ -137,9 +166,20 @@ def _plant(
                     latents = encode_clip(autoencoder, np.concatenate(made))
                     for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
                         verdict = screen.verdict(embeddings, sample)
-                        rows.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept))
+                        rows.append(
+                            (
+                                sample,
+                                kind.name,
+                                float(kind.strength),
+                                kind.near,
+                                verdict.score,
+                                verdict.p,
+                                not verdict.kept,
+                                bool(published.screen(embeddings[:1].cpu().numpy()).kept[0]),
+                            )
+                        )
                 advance(len(group))
-    return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged"])
+    return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged", "published"])
 
 
 def _original(cohort: Cohort, store: LatentStore, row: int, count: int, fps: float, size: int, rng: np.random.Generator) -> np.ndarray:

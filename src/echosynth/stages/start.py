@@ -1,5 +1,6 @@
 """Where a stage starts from: the study's cohort, and the weights that `init` names."""
 
+import shutil
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +54,18 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig)
     if processes.state().is_main_process:
         console.print(f"{name}: {reason}; training starts from nothing")
     return None
+
+
+def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNetwork:
+    """The shared network that the lead of a joint run has trained, saved as this study's own, with its log."""
+    network = kind.from_pretrained(lead.folder(name))
+
+    def keep() -> None:
+        network.save_pretrained(study.folder(name))
+        shutil.copyfile(lead.folder(name) / "training.jsonl", study.folder(name) / "training.jsonl")
+
+    processes.on_first(keep)
+    return network
 
 
 def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig, prepare: Callable[[AnyNetwork], None] = lambda network: None) -> AnyNetwork:

@@ -26,7 +26,7 @@ from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
-from echosynth.privacy.screen import Screen, Verdict
+from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.start import cohort_of
@@ -44,7 +44,7 @@ class Models:
     image: Generator
     video: Generator
     reid: ReidEncoder
-    screen: Screen
+    protocols: Protocols
     device: torch.device
 
     @classmethod
@@ -52,7 +52,7 @@ class Models:
         config = study.config
         kinds = {name: kind_of(getattr(config, name).network) for name in ("autoencoder", "image", "reid", "video")}
         networks = {name: kind.from_pretrained(study.folder(name)).to(device) for name, kind in kinds.items()}
-        return cls(**networks, screen=Screen.load(study.folder("reid")), device=device)
+        return cls(**networks, protocols=Protocols.load(study.folder("reid")), device=device)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """Fills the folder `out` with a synthetic cohort and returns the summary: counts, seconds, rejections, peak memory.
 
     Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
-    (slot, attempt, kind, score, p, kept) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
+    (slot, attempt, kind, kept, and the verdicts of both protocols: privacy/protocols.py) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
     cannot be filled within `synthesis.max_attempts` attempts.
     """
     cohort, config = cohort_of(study), study.config
@@ -111,7 +111,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     with progress("synthesis", count, len(journal.done)) as advance, precision_context(device, config.video.training.precision), torch.inference_mode():
         todo = [slot for slot in range(count) if slot not in journal.done]
         for first in range(0, len(todo), options.batch_size):
-            _fill(models, todo[first : first + options.batch_size], plan, options, seed, config.video.fps, options.max_attempts, journal, advance)
+            _fill(models, todo[first : first + options.batch_size], plan, options, config.screen.protocol, seed, config.video.fps, journal, advance)
 
     rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
     with atomic_file(screening or out / "screening.parquet") as partial:
@@ -132,20 +132,22 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
         "attempts": int((rows["kind"] == "image").sum()),
         "rejected_images": rejected["image"],
         "rejected_videos": rejected["video"],
+        "published_rejected": int((~rows["published"] & (rows["kind"] == "image")).sum()),
         "memory_mb": peak_memory_mb(),
     }
 
 
-def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, seed: int, fps: float, max_attempts: int, journal: "_Journal", advance: Callable) -> None:
-    """Draws, screens and writes the clips of some places; each is tried again until both screenings let it pass."""
+def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, journal: "_Journal", advance: Callable) -> None:
+    """Draws, screens and writes the clips of some places; each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image)."""
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
     start, rows = time.monotonic(), {slot: [] for slot in slots}
 
     def screened(slot: int, attempt: int, kind: str, latents: torch.Tensor) -> bool:
-        verdict: Verdict = models.screen.verdict(models.reid.embed(latents), kind)
-        rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "score": float(verdict.score), "p": float(verdict.p), "kept": bool(verdict.kept)})
-        return bool(verdict.kept)
+        verdicts = models.protocols.judge(models.reid.embed(latents), kind)
+        kept = verdicts.calibrated if protocol == "calibrated" else verdicts.published or kind == "video"
+        rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept} | verdicts._asdict())
+        return kept
 
     def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> torch.Tensor:
         """Places and their latent frames (B, C, h, w) -> latent videos (B, T, C, h, w); places that are -1 only fill the shape."""
@@ -155,13 +157,14 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         def noise(k: int) -> torch.Tensor:
             return torch.stack([normal(seed, "video", slot, attempt, k, shape=window) for slot in members]).to(models.device)
 
-        return draw_videos(models.video, noise, anchors, ef, options.frames, options.steps, options.guidance, [torch_rng(seed, "video steps", slot, attempt) for slot in members])
+        rngs = [torch_rng(seed, "video steps", slot, attempt) for slot in members]
+        return draw_videos(models.video, noise, anchors, ef, options.frames, options.steps, options.guidance, rngs, options.long_videos == "windowed")
 
     pending, attempt = list(slots), 0
     while pending:
-        if attempt == max_attempts:
+        if attempt == options.max_attempts:
             raise InputError(
-                f"synthesis: place {pending[0]}: all {max_attempts} candidates were too like a training patient; the generators copy: train them for fewer steps "
+                f"synthesis: place {pending[0]}: all {options.max_attempts} candidates were too like a training patient; the generators copy: train them for fewer steps "
                 "or on more patients, or lower screen.alpha (fewer rejections, weaker screening)"
             )
         images = {}

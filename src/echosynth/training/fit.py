@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -40,7 +40,8 @@ class Training(NetworkConfig):
 
     steps: int = Field(ge=0, description="0 leaves the starting weights as they are")
     batch_size: int = Field(gt=0, description="over all processes")
-    learning_rate: float = Field(gt=0, description="AdamW")
+    learning_rate: float = Field(gt=0, description="of `optimizer`")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with momentum 0.9")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's memory of the gradient; adversarial training wants a short one, 0.5")
     muon_learning_rate: float = Field(0.0, ge=0, description="Muon on the matrices inside `blocks`, AdamW on the rest; 0 = AdamW alone")
     weight_decay: float = Field(0.01, ge=0)
@@ -142,7 +143,9 @@ class _State:
         # Gains and biases are not decayed.
         groups = [{"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay}, {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0}]
         self.optimizers: list[torch.optim.Optimizer] = []
-        if rest:
+        if config.optimizer == "sgd":
+            self.optimizers.append(torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9))
+        elif rest:
             self.optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, 0.99), fused=True))
         if muon:
             self.optimizers.append(Muon([self.parameters[name] for name in sorted(muon)], lr=config.muon_learning_rate, weight_decay=config.weight_decay))

@@ -1,8 +1,9 @@
 """Training an EF regressor: the same budget whether the clips are real or synthetic."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from torch.nn import functional as F
 from echosynth import processes
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.files import atomic_file, read_json, write_json
+from echosynth.networks.base import Network
+from echosynth.networks.kinds import kind_of
+from echosynth.networks.paper_config import PaperRegressorConfig
 from echosynth.networks.regressor import Regressor, RegressorConfig, clip_features, predict_ef, window_indices
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
-from echosynth.training.fit import Training, fit
+from echosynth.training import paper_regressor
+from echosynth.training.fit import Loss, Training, fit
 
 _FRAMES, _CLIPS = "clips.u8", "clips.json"
 
@@ -61,22 +66,42 @@ def tidy(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
-def train_regressor(videos: Sequence[tuple[Path, float]], network: RegressorConfig, training: Training, folder: Path, seed: int, title: str) -> Regressor:
+def train_regressor(
+    videos: Sequence[tuple[Path, float]], network: RegressorConfig | PaperRegressorConfig, training: Training, folder: Path, seed: int, title: str, pretrained: str = ""
+) -> Network:
     """A regressor trained on `videos`, (path, EF in percent), saved in `folder` (config.json, model.safetensors, training.jsonl).
 
-    Called with the same network, training and seed it spends the same budget from the same first weights, whatever the videos: this is what makes TRTR and TSTR comparable.
+    Called with the same network, training and seed it spends the same budget from the same first weights, whatever the videos: this is what makes TRTR and TSTR comparable. `pretrained` names
+    a file of weights that R(2+1)D-18 starts from.
     A second call returns the saved regressor; after an interruption it goes on from the last checkpoint. Raises InputError when a video cannot be read.
     """
     assert videos
     if (folder / "config.json").exists():  # written last
-        return Regressor.from_pretrained(folder)
+        return kind_of(network).from_pretrained(folder)
     processes.on_first(lambda: SmallClips.write([path for path, _ in videos], network.size, folder, f"{title}: reading clips"))
     clips = SmallClips.open(folder)
     ef = np.array([value for _, value in videos], np.float32) / 100
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Regressor(network)
+        model = kind_of(network)(network)
+    batch, loss = _compact(model, clips, ef, seed) if isinstance(network, RegressorConfig) else _paper(model, clips, ef, seed, pretrained)
+    # So small a network is no faster in bfloat16, and EF is a small difference of large numbers.
+    fit(model, loss, batch, training.model_copy(update={"precision": "fp32"}), folder, seed, title)
+    processes.on_first(lambda: model.save_pretrained(folder))
+    return model
+
+
+def _paper(model: paper_regressor.PaperRegressor, clips: SmallClips, ef: np.ndarray, seed: int, pretrained: str) -> tuple[Callable[[range], dict], Loss]:
+    videos = [clips.frames[first : first + length] for first, length in zip(clips.firsts, clips.lengths, strict=True)]
+    if pretrained:
+        paper_regressor.start_from(model, Path(pretrained))
+    paper_regressor.standardise(model, videos)
+    return partial(paper_regressor.batch_of, model, videos, ef, seed), paper_regressor.paper_loss
+
+
+def _compact(model: Regressor, clips: SmallClips, ef: np.ndarray, seed: int) -> tuple[Callable[[range], dict], Loss]:
+    network = model.config
     with torch.no_grad():  # starts from the mean EF
         model.head[-1].bias.fill_(float(np.log(ef.mean().clip(0.05, 0.95)) - np.log1p(-ef.mean().clip(0.05, 0.95))))
 
@@ -89,10 +114,7 @@ def train_regressor(videos: Sequence[tuple[Path, float]], network: RegressorConf
         gain, gamma = torch.from_numpy(np.array([light for _, _, _, light in drawn], np.float32)).T[..., None, None, None]
         return {"clips": ((moved / 255).pow(gamma) * gain).clamp(max=1) * 2 - 1, "ef": torch.from_numpy(ef[[clip for clip, _, _, _ in drawn]])}
 
-    # So small a network is no faster in bfloat16, and EF is a small difference of large numbers.
-    fit(model, _loss, batch, training.model_copy(update={"precision": "fp32"}), folder, seed, title)
-    processes.on_first(lambda: model.save_pretrained(folder))
-    return model
+    return batch, _loss
 
 
 def _loss(model: Regressor, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
@@ -131,7 +153,7 @@ class Reading:
     features: np.ndarray
 
 
-def read_clips(regressor: Regressor, paths: Sequence[Path], title: str) -> Reading:
+def read_clips(regressor: Network, paths: Sequence[Path], title: str) -> Reading:
     """Reads EF and features of some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
     regressor.to("cuda" if torch.cuda.is_available() else "cpu")
     ef, features = [], []
@@ -141,4 +163,4 @@ def read_clips(regressor: Regressor, paths: Sequence[Path], title: str) -> Readi
             ef.append(predict_ef(regressor, clip, fps))
             features.append(clip_features(regressor, clip, fps))
             advance()
-    return Reading(np.array(ef), np.array(features).reshape(len(ef), regressor.config.features))
+    return Reading(np.array(ef), np.array(features).reshape(len(ef), -1))

@@ -1,0 +1,89 @@
+"""Several cohorts, one autoencoder and one video model, as EchoNet-Synthetic trains them; everything else each cohort has for itself.
+
+    JOINT/joint.json           the names of the studies, the lead first
+    JOINT/<name>/              an ordinary study of each cohort; `joint` in its study.yaml says whom it shares with
+
+The lead study trains the two shared models on the training splits of all; the others take them over.
+"""
+
+import re
+from pathlib import Path
+
+from echosynth import processes
+from echosynth.config import JointSection, StudyConfig, preset
+from echosynth.errors import InputError
+from echosynth.files import read_json, write_json
+from echosynth.run import ALL, carry_out, configure, open_or_create
+from echosynth.study import Study
+
+_NAMES = "joint.json"
+PUBLISHED_FRAMES = {"pediatric": 128}  # by the beginning of a cohort's name; the preset paper's own length is that of EchoNet-Dynamic
+
+
+def is_joint(root: Path) -> bool:
+    """Is there a run of several cohorts in this folder?"""
+    return (root / _NAMES).exists()
+
+
+def named(cohorts: list[str]) -> dict[str, Path]:
+    """NAME=PATH of each cohort. Raises InputError for one without a name, or a name given twice."""
+    found: dict[str, Path] = {}
+    for cohort in cohorts:
+        name, equals, path = cohort.partition("=")
+        if not equals or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise InputError(f"--cohort {cohort}: of several cohorts each needs a name of letters, digits, - and _: --cohort NAME=PATH")
+        if name in found:
+            raise InputError(f"--cohort {cohort}: there is a cohort {name} already; give each a name of its own")
+        found[name] = Path(path)
+    return found
+
+
+def open_or_create_joint(
+    root: Path,
+    cohorts: dict[str, Path] | None = None,
+    preset_name: str | None = None,
+    seed: int | None = None,
+    init: str | None = None,
+    options: list[str] | None = None,
+    skip_bad: bool = False,
+    width: str | None = None,
+) -> list[Study]:
+    """The studies of a joint run, the lead first: opened, or started on `cohorts`, each with the same preset and options.
+
+    Raises InputError as `open_or_create` does, and when the folder holds a run of other cohorts, or something else.
+    """
+    if not is_joint(root):
+        if not cohorts:
+            raise InputError(f"{root}: no run of several cohorts there yet; start one with --cohort NAME=PATH --cohort NAME=PATH")
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise InputError(f"{root}: not empty; give a new folder")
+        write_json(root / _NAMES, {"studies": list(cohorts)})
+    names = read_json(root / _NAMES)["studies"]
+    if cohorts and list(cohorts) != names:
+        raise InputError(f"{root}: was started with the cohorts {', '.join(names)}; give the same ones in the same order, or a new folder")
+    return [_study(root, name, names, None if cohorts is None else cohorts[name], preset_name, seed, init, options, skip_bad, width) for name in names]
+
+
+def _study(root: Path, name: str, names: list[str], cohort: Path | None, preset_name, seed, init, options, skip_bad, width) -> Study:
+    exists = (root / name / "study.yaml").exists()
+    base: StudyConfig = Study.open(root / name).config if exists and preset_name is None and width is None else preset(preset_name or "demo", width)
+    length = next((frames for start, frames in PUBLISHED_FRAMES.items() if name.startswith(start)), None)
+    if base.preset == "paper" and length and not exists:
+        base = base.model_copy(update={"synthesis": base.synthesis.model_copy(update={"frames": length})})
+    config = configure(base, seed, init, options)
+    joint = JointSection(others=tuple(names[1:])) if name == names[0] else JointSection(lead=names[0])
+    return open_or_create(root / name, cohort, config=config.model_copy(update={"joint": joint}), skip_bad=skip_bad)
+
+
+def carry_out_joint(studies: list[Study]) -> None:
+    """Carries out all stages of all studies, the shared models as soon as all that they learn from is there."""
+    lead, others = studies[0], studies[1:]
+    before = {stage.name: stage for stage in ALL if stage.name in ("autoencoder", "latents")}
+    for study, stages in (
+        (lead, (before["autoencoder"],)),
+        *((study, tuple(before.values())) for study in others),
+        (lead, ALL),
+        *((study, ALL) for study in others),
+    ):
+        processes.on_first(lambda study=study: print(f"{study.root.name}:", flush=True))
+        carry_out(study, stages)

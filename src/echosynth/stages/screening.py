@@ -1,0 +1,40 @@
+"""Screening of clips that lie in a folder now: the verb `screen`. The clips are encoded and judged as a copy would be found, whatever was screened when they were made."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.video import read_clip, to_square
+from echosynth.files import atomic_file
+from echosynth.metrics.temporal import resample
+from echosynth.networks.autoencoder import encode_clip
+from echosynth.networks.kinds import kind_of
+from echosynth.privacy.protocols import Protocol, Protocols
+from echosynth.progress import progress
+from echosynth.study import Study
+
+
+def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.DataFrame:
+    """Judges every clip of the cohort in `folder` by both protocols and writes one row a clip to `out` (parquet): name, frames, kept (by `protocol`), and the verdicts (privacy/protocols.py).
+
+    The calibrated verdict is of all frames at the rate at which the screen was calibrated, the published one of the first frame. The table is private: scores leak what they compare with.
+    Raises InputError when the cohort or the calibration cannot be read.
+    """
+    protocols = Protocols.load(study.folder("reid"))
+    cohort = read_cohort(folder, splits=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    networks = {name: kind_of(getattr(study.config, name).network).from_pretrained(study.folder(name)).to(device) for name in ("autoencoder", "reid")}
+    size, rows = 8 * study.config.reid.network.size, []
+    with progress("screening", len(cohort.clips)) as advance, torch.inference_mode():
+        for name in cohort.clips["name"]:
+            clip, fps = read_clip(cohort.path(name))
+            clip = to_square(resample(clip, fps, study.config.screen.fps), size)
+            verdicts = protocols.judge(networks["reid"].embed(encode_clip(networks["autoencoder"], clip).to(device)), "video")
+            rows.append({"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict())
+            advance()
+    table = pd.DataFrame(rows)
+    with atomic_file(out) as partial:
+        table.to_parquet(partial, index=False)
+    return table
