@@ -84,4 +84,6 @@ def test_windows_are_counted_and_what_is_too_short_is_refused():
     assert embed_motion(clip, 32).shape[0] == 7  # 64 of 70 frames, each frame (0.04 s is 1.28 of them)
     with pytest.raises(ValueError, match=r"lasts 1\.97 s"):
         embed_motion(clip[:63], 32)
+    with pytest.raises(ValueError, match="15 frames a second"):
+        embed_motion(clip, 15)
     assert not embed_motion(np.full((64, 56, 56), 9, np.uint8), 32).any()

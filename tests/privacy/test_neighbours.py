@@ -37,8 +37,9 @@ def near_ties(seed, queries=6, each=60, dimensions=128):
 
 
 @pytest.mark.parametrize("k", [1, 4])
-def test_near_ties_are_decided_by_the_true_products(k):
-    queries, gallery = near_ties(0)
+@pytest.mark.parametrize("dimensions", [2, 3, 128])
+def test_near_ties_are_decided_by_the_true_products(k, dimensions):
+    queries, gallery = near_ties(0, dimensions=dimensions)
     scores, rows = ranked(exactly(queries, gallery), k)
     assert ((queries @ gallery.T).argmax(1).numpy() != rows[:, 0]).any()  # float32 alone is fooled
     for block in (None, 1, 7, 50, 64, 1000):

@@ -36,7 +36,7 @@ def embed_handmade(frames: np.ndarray) -> Tensor:
 
 
 def embed_motion(clip: np.ndarray, fps: float) -> Tensor:
-    """How a clip uint8 (T, H, W) moves, whoever it is: float32 (windows, D) of unit length, a row for each window of 2 s every 0.04 s. Raises ValueError for a shorter clip.
+    """How a clip uint8 (T, H, W) moves, whoever it is: float32 (windows, D) of unit length, a row for each window of 2 s every 0.04 s. Raises ValueError for a shorter or slower one.
 
     A window's row is the low-frequency course in time of the clip's strongest motion pattern (metrics/temporal.py): its DCT from 0.7 to 8 Hz, times frequency (a velocity: how
     walls set off and stop tells beats apart better than where they are). The pattern itself, the anatomy, is not in it, nor is the amplitude. A beat copied to another heart has a
@@ -47,7 +47,8 @@ def embed_motion(clip: np.ndarray, fps: float) -> Tensor:
     if len(clip) < length:
         raise ValueError(f"the clip lasts {len(clip) / fps:.2f} s; its motion takes {WINDOW:g} s to tell")
     lowest, highest = round(2 * WINDOW * BAND[0]), round(2 * WINDOW * BAND[1])  # coefficient k of the DCT is at k / (2 WINDOW) Hz
-    assert highest < length
+    if highest >= length:
+        raise ValueError(f"{fps:g} frames a second show no motion up to {BAND[1]:g} Hz")
     windows = np.lib.stride_tricks.sliding_window_view(motion_trace(clip, _MOTION_CELLS), length)[::stride]
     course = dct(windows, norm="ortho", axis=1)[:, lowest : highest + 1] * np.arange(lowest, highest + 1)
     course[np.linalg.norm(course, axis=1) < 1e-6] = 0.0  # rounding of a trace that stands still

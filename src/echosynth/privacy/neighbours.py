@@ -50,8 +50,8 @@ def nearest(
     lengths, longest = queries.norm(dim=1), gallery.norm(dim=1).max()
     found = Neighbours(torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1))
     lost = ~(lengths * longest).isfinite()
-    dimensions = queries.shape[1] * 2.0**-24
-    margins = 2 * 1.01 * (dimensions / (1 - dimensions) * lengths * longest + 1e-37)  # 1.01: the lengths are rounded too; 1e-37: underflow
+    units = (queries.shape[1] + 2) * 2.0**-24  # two more than D, since the floor that is made of the bound is rounded as well
+    margins = 2 * 1.01 * (units / (1 - units) * lengths * longest + 1e-37)  # 1.01: so are the lengths; 1e-37: underflow
     height, width = _shape(len(queries), len(gallery), memory // 8, block)
     buffer = torch.empty(height, -(-width // _GROUP) * _GROUP)
     with _full_precision():
