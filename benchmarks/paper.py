@@ -37,7 +37,10 @@ PROBE = 12  # steps that are timed
 def fullsize() -> dict:
     """Seconds and peak memory (MB) of each step, each in a process of its own."""
     parts = ("video training", "video sampling", "image training", "image sampling", "autoencoder training", "autoencoder reconstruction")
-    return {part: json.loads(subprocess.run([sys.executable, "-m", "benchmarks.paper", "step", part], check=True, capture_output=True, text=True).stdout.splitlines()[-1]) for part in parts}
+    return {
+        part: json.loads(subprocess.run([sys.executable, "-m", "benchmarks.paper", "step", part], check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        for part in parts
+    }
 
 
 def step(part: str) -> dict:
@@ -61,7 +64,9 @@ def step(part: str) -> dict:
         frames, told = section.network.frames, section.network.labels
         data = torch.randn(1, frames, 4, 14, 14)
         if what == "training":
-            batch = {"data": data, "labels": torch.full((1, told), 0.5), "weight": torch.ones(1, frames)} | ({"anchor": data[:, 0], "mask": torch.zeros(1, frames, dtype=torch.bool)} if told else {})
+            batch = {"data": data, "labels": torch.full((1, told), 0.5), "weight": torch.ones(1, frames)} | (
+                {"anchor": data[:, 0], "mask": torch.zeros(1, frames, dtype=torch.bool)} if told else {}
+            )
             _train(network, generator_loss, lambda samples: batch, section.training)
         else:
             network.eval()
@@ -99,7 +104,10 @@ def learns(cohort: Path, out: Path, minutes: float, videos: int) -> dict:
         found[name] = {
             "training_minutes": round(sum(row["seconds"] for row in rows.values()) / 60, 2),
             "steps": steps,
-            **{key: metrics[key] for key in ("autoencoder.psnr", "reid.auc", "adherence.r2", "adherence.mae", "adherence.slope", "trtr.r2", "tstr.r2", "video.frechet", "video.frechet_floor")},
+            **{
+                key: metrics[key]
+                for key in ("autoencoder.psnr", "reid.auc", "adherence.r2", "adherence.mae", "adherence.slope", "trtr.r2", "tstr.r2", "video.frechet", "video.frechet_floor")
+            },
             "beat_present": metrics["temporal.synthetic.beat_present"],
             "seconds_a_clip": metrics["seconds.per_synthetic_clip"],
         }

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from echosynth.metrics.temporal import beat, motion_trace
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig, decode_clip, encode_clip
-from echosynth.privacy.planted import KINDS, NEAR, Kind, changed, copies, shift, zoom
+from echosynth.privacy.planted import KINDS, NEAR, OTHER_EF, VIDEO_KINDS, Kind, changed, copies, crop, mix, phase, power_curve, shift, speed, zoom
+from echosynth.privacy.screen import rate
+from toy_hearts import beating_ellipse
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,85 @@ def test_a_copy_does_not_depend_on_the_company(clip, autoencoder):
     together = dict(copies([clip, clip[:2] // 2], [rng(5), rng(6)], autoencoder))
     for kind, (alone,) in copies([clip[:2] // 2], [rng(6)], autoencoder):
         assert np.array_equal(alone, together[kind][1])
+
+
+# --- videos ---
+
+
+@pytest.fixture(scope="module")
+def heart():
+    """64 frames at 32 fps, 75 beats a minute: a beat is 25.6 frames."""
+    return beating_ellipse(60, np.random.default_rng(2), size=48, heart_rate=75, noise=5)
+
+
+def test_every_video_kind_changes_the_clip(heart, autoencoder):
+    other = beating_ellipse(40, np.random.default_rng(3), frames=50, size=48)
+    made = list(copies([heart], [np.random.default_rng(1)], autoencoder, VIDEO_KINDS, others=[other]))
+    assert [kind for kind, _ in made] == list(VIDEO_KINDS) and {kind.name for kind in VIDEO_KINDS} == {"reversal", "phase", "speed", "crop", "mix"}
+    for kind, (planted,) in made:
+        assert planted.dtype == np.uint8 and planted.shape[1:] == heart.shape[1:] and not np.array_equal(planted, heart[: len(planted)])
+        assert len(planted) == 64 or kind.name == "speed"
+
+
+def test_reversed_twice_is_the_clip(heart):
+    kind, rng = Kind("reversal", 1, False), np.random.default_rng(0)
+    assert np.array_equal(changed(changed(heart, kind, rng), kind, rng), heart)
+
+
+def test_a_phase_is_part_of_the_clips_own_beat(heart):
+    for part, frames in ((0.25, 6), (0.5, 13)):
+        assert np.array_equal(phase(heart, part), np.roll(heart, -frames, axis=0))
+    still = np.arange(8, dtype=np.uint8)[:, None, None] * np.zeros((1, 4, 4), np.uint8)
+    still[0] = 1  # a flash is no beat of its own: too short to look for one
+    assert np.array_equal(phase(still[:4], 0.5), still[[2, 3, 0, 1]])
+
+
+def test_speed_changes_the_beat_by_its_ratio(heart):
+    period = beat(motion_trace(heart), 32).period
+    for ratio in (1 / 1.25, 1.25):
+        played = speed(heart, ratio)
+        assert len(played) == (64 if ratio < 1 else 51)
+        assert beat(motion_trace(played), 32).period == pytest.approx(period / ratio, rel=0.03)
+
+
+def test_speed_blends_frames():
+    ramp = np.arange(0, 100, 10, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    assert speed(ramp, 1.5)[:, 0, 0].tolist() == [0, 15, 30, 45, 60, 75, 90]
+    assert speed(ramp, 0.5)[:, 0, 0].tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45]
+    assert np.array_equal(speed(ramp, 1.0), ramp)
+
+
+def test_speed_and_crop_go_either_way(heart):
+    assert {len(changed(heart, Kind("speed", 1.25, False), np.random.default_rng(seed))) for seed in range(8)} == {64, 51}
+    crops = {changed(heart[:1], Kind("crop", 1.25, False), np.random.default_rng(seed)).tobytes() for seed in range(8)}
+    assert len(crops) == 8
+
+
+def test_a_crop_reaches_the_edges():
+    ramp = np.broadcast_to(np.arange(0, 160, 2, dtype=np.uint8), (1, 80, 80)).copy()
+    left, right = crop(ramp, 1.25, 0, -1).astype(float), crop(ramp, 1.25, 0, 1).astype(float)
+    assert abs(left[0, 0, 0] - 0) <= 1 and abs(left[0, 0, -1] - 0.8 * 158) <= 1 and abs(right[0, 0, -1] - 158) <= 1
+    assert np.array_equal(crop(ramp.transpose(0, 2, 1), 1.25, 1, 0), crop(ramp, 1.25, 0, 1).transpose(0, 2, 1))
+
+
+def test_a_mix_is_weighted_and_the_other_clip_goes_round():
+    clip, other = np.full((5, 2, 2), 100, np.uint8), np.array([0, 200], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    assert mix(clip, other, 0.75)[:, 0, 0].tolist() == [75, 125, 75, 125, 75]
+
+
+def test_another_ef_is_made_by_who_can(heart, autoencoder):
+    asked = []
+
+    def animate(clip, points, rng):
+        asked.append((points, rng.random()))
+        return clip[:3]
+
+    made = list(copies([heart], [np.random.default_rng(4)], autoencoder, OTHER_EF, other_ef=animate))
+    rng = np.random.default_rng(4)
+    assert asked == [(kind.strength, rng.random()) for kind in OTHER_EF] and all(np.array_equal(planted, heart[:3]) for _, (planted,) in made)
+
+
+def test_power_curve_counts_by_kind_and_strength():
+    mild, strong = Kind("noise", 4, True), Kind("noise", 20, False)
+    curve = power_curve([(mild, True), (strong, False), (mild, True), (strong, True), (mild, False)])
+    assert curve == {mild: rate(2, 3), strong: rate(1, 2)} and list(curve) == [mild, strong]

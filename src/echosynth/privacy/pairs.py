@@ -22,11 +22,11 @@ def pair_auc(embeddings: Tensor, patients: Sequence, clips: Sequence) -> PairAuc
     first, second = np.triu_indices(len(patient), k=1)
     cosines, same_patient, same_clip = cosines[first, second], patient[first] == patient[second], clip[first] == clip[second]
     others = cosines[~same_patient]
-    return PairAuc(_auc(cosines[same_patient & ~same_clip], others), _auc(cosines[same_clip], others))
+    return PairAuc(mann_whitney(cosines[same_patient & ~same_clip], others), mann_whitney(cosines[same_clip], others))
 
 
-def _auc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """Mann-Whitney: the share of (positive, negative) pairs in the right order, ties half."""
+def mann_whitney(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """The AUC: the share of (positive, negative) pairs in the right order, ties half (Mann & Whitney 1947); NaN without any."""
     if not len(positives) or not len(negatives):
         return float("nan")
     ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)].sum()

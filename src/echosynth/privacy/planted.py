@@ -2,20 +2,30 @@
 
 A kind comes in strengths. The mildest of four kinds (autoencoder round trip, noise, gain, a shift of one pixel) are the near-copies: whoever releases one has released the patient.
 The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
+
+Videos can be copied in ways of their own (`VIDEO_KINDS`, and `OTHER_EF` where there is a video model to make them). Reversed or out of phase, every frame is still the patient's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from echosynth.metrics.temporal import beat, motion_trace
 from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
+from echosynth.privacy.screen import Rate, rate
+
+OtherEf = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]  # a clip, by how many points of EF to miss its own -> a clip of the same anatomy
 
 
 class Kind(NamedTuple):
-    """A way to make a copy. Units of `strength`: noise, sd in grey levels; gain, ratio; shift, pixels; zoom, ratio; round trip, how often."""
+    """A way to make a copy.
+
+    Units of `strength`: noise, sd in grey levels; gain, zoom, crop and speed, ratio; shift, pixels; round trip, how often; phase, beats; mix, weight of the copied patient;
+    other EF, percent points; reversal has but one.
+    """
 
     name: str
     strength: float
@@ -37,12 +47,34 @@ KINDS = (
     Kind("zoom", 1.15, False),
 )
 NEAR = tuple(kind for kind in KINDS if kind.near)
+VIDEO_KINDS = (
+    Kind("reversal", 1, False),
+    Kind("phase", 0.25, False),
+    Kind("phase", 0.5, False),
+    Kind("speed", 1.1, False),
+    Kind("speed", 1.25, False),
+    Kind("speed", 1.5, False),
+    Kind("crop", 1.1, False),
+    Kind("crop", 1.25, False),
+    Kind("mix", 0.9, False),
+    Kind("mix", 0.75, False),
+    Kind("mix", 0.5, False),
+)
+OTHER_EF = (Kind("other EF", 10, False), Kind("other EF", 25, False))
 
 
-def copies(clips: Sequence[np.ndarray], rngs: Sequence[np.random.Generator], autoencoder: Autoencoder, kinds: Sequence[Kind] = KINDS) -> Iterator[tuple[Kind, list[np.ndarray]]]:
-    """Clips uint8 (T, H, W), T may differ -> for each kind one planted copy of each, uint8 (T, H, W), as it would be found in a file.
+def copies(
+    clips: Sequence[np.ndarray],
+    rngs: Sequence[np.random.Generator],
+    autoencoder: Autoencoder,
+    kinds: Sequence[Kind] = KINDS,
+    others: Sequence[np.ndarray] = (),
+    other_ef: OtherEf | None = None,
+) -> Iterator[tuple[Kind, list[np.ndarray]]]:
+    """Clips uint8 (T, H, W), T may differ -> for each kind one planted copy of each, uint8 (T, H, W), as it would be found in a file; a clip played faster is shorter.
 
-    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches.
+    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches. others: for "mix", a clip of
+    another patient and of the same size for each. other_ef: for "other EF", what makes such a copy; here nothing is known of video models.
     """
     for kind in kinds:
         if kind.name == "round trip":
@@ -50,8 +82,26 @@ def copies(clips: Sequence[np.ndarray], rngs: Sequence[np.random.Generator], aut
             for _ in range(int(kind.strength)):
                 frames = decode_clip(autoencoder, encode_clip(autoencoder, frames))
             yield kind, np.split(frames, np.cumsum([len(clip) for clip in clips])[:-1])
+        elif kind.name == "mix":
+            yield kind, [mix(clip, other, kind.strength) for clip, other in zip(clips, others, strict=True)]
+        elif kind.name == "other EF":
+            assert other_ef is not None
+            yield kind, [other_ef(clip, kind.strength, rng) for clip, rng in zip(clips, rngs, strict=True)]
         else:
             yield kind, [changed(clip, kind, rng) for clip, rng in zip(clips, rngs, strict=True)]
+
+
+def power_curve(verdicts: Iterable[tuple[Kind, bool]]) -> dict[Kind, Rate]:
+    """From (kind, flagged) of every planted copy the share that is flagged, by kind and strength in the order they come, with the interval of Clopper & Pearson.
+
+    The copies of one kind have to be of different patients: then they are independent.
+    """
+    counts: dict[Kind, list[int]] = {}
+    for kind, flagged in verdicts:
+        count = counts.setdefault(kind, [0, 0])
+        count[0] += bool(flagged)
+        count[1] += 1
+    return {kind: rate(hits, made) for kind, (hits, made) in counts.items()}
 
 
 def changed(clip: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarray:
@@ -65,6 +115,14 @@ def changed(clip: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarra
             return shift(clip, *(int(kind.strength) * d for d in _DIRECTIONS[rng.integers(len(_DIRECTIONS))]))
         case "zoom":
             return zoom(clip, kind.strength)
+        case "crop":
+            return crop(clip, kind.strength, *rng.uniform(-1, 1, 2))
+        case "speed":
+            return speed(clip, kind.strength ** float(rng.choice([-1, 1])))
+        case "reversal":
+            return clip[::-1].copy()
+        case "phase":
+            return phase(clip, kind.strength)
     raise AssertionError(kind.name)
 
 
@@ -78,9 +136,34 @@ def shift(clip: np.ndarray, down: int, right: int) -> np.ndarray:
 
 def zoom(clip: np.ndarray, ratio: float) -> np.ndarray:
     """Crops the middle, 1 / ratio of the height and the width, and stretches it over the picture (bilinear)."""
-    warp = torch.tensor([[[1 / ratio, 0, 0], [0, 1 / ratio, 0]]], dtype=torch.float32)
+    return crop(clip, ratio, 0, 0)
+
+
+def crop(clip: np.ndarray, ratio: float, down: float, right: float) -> np.ndarray:
+    """Like `zoom`, but the window lies off the middle: at -1 at the upper or left edge, at 1 at the lower or right one."""
+    rest = 1 - 1 / ratio
+    warp = torch.tensor([[[1 / ratio, 0, rest * right], [0, 1 / ratio, rest * down]]], dtype=torch.float32)
     frames = torch.from_numpy(clip)[None].float()
     return _to_uint8(F.grid_sample(frames, F.affine_grid(warp, list(frames.shape), align_corners=False), padding_mode="border", align_corners=False)[0].numpy())
+
+
+def speed(clip: np.ndarray, ratio: float) -> np.ndarray:
+    """Plays the clip `ratio` times as fast, frames in between blended from their neighbours; T frames at most, fewer where it ends before."""
+    time = np.arange(min(len(clip), int((len(clip) - 1) / ratio + 1e-9) + 1)) * ratio
+    before = np.minimum(time.astype(int), len(clip) - 1)
+    after, part = np.minimum(before + 1, len(clip) - 1), (time - before).astype(np.float32)[:, None, None]
+    return _to_uint8((1 - part) * clip[before] + part * clip[after])
+
+
+def phase(clip: np.ndarray, part: float) -> np.ndarray:
+    """Begins `part` of a beat later, what was before goes to the end. The beat is the clip's own (metrics/temporal.py); where none is found, the clip counts as one."""
+    period = beat(motion_trace(clip), fps=1.0).period  # frames
+    return np.roll(clip, -max(round(part * (len(clip) if np.isnan(period) else period)), 1), axis=0)
+
+
+def mix(clip: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
+    """`weight` of the clip and the rest of another one of the same size, repeated as often as it takes."""
+    return _to_uint8(np.float32(weight) * clip + np.float32(1 - weight) * other[np.arange(len(clip)) % len(other)])
 
 
 _DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))

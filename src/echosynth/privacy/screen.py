@@ -38,6 +38,7 @@ from torch import Tensor
 
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
+from echosynth.privacy.neighbours import nearest
 
 _TOLERANCE = 1e-9  # p-values are sums of shares
 
@@ -157,17 +158,12 @@ class Screen:
         return cls(gallery.float(), held_out.float(), patients.long(), alpha)
 
 
-def similarity(embeddings: Tensor, gallery: Tensor, block: int = 16384) -> Tensor:
-    """Highest cosine of each row of (N, D) with any row of the gallery (M, D): float32 (N,).
+def similarity(embeddings: Tensor, gallery: Tensor, block: int | None = None) -> Tensor:
+    """Highest cosine of each row of (N, D) with any row of the gallery (M, D), all of unit length: float32 (N,).
 
-    Every pair is looked at, in blocks of at most `block` x `block`: approximate search can miss copies. Products of float32 are exact in float64, and their sums right to 1e-15;
-    rounded to float32 at the end, so that neither the block size nor the machine shows.
+    Every pair is looked at, at most `block` x `block` at a time, and neither the block size nor the company shows (neighbours.py).
     """
-    gallery, best = gallery.cpu(), []
-    for queries in embeddings.cpu().split(block):
-        queries = queries.double()
-        best.append(torch.stack([(queries @ keys.double().T).amax(1) for keys in gallery.split(block)]).amax(0))
-    return torch.cat(best).float()
+    return nearest(embeddings, gallery, block=block).scores[:, 0]
 
 
 def draws(clips: Sequence[np.ndarray], patients: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
