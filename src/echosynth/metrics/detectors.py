@@ -4,6 +4,7 @@ The calls are those of StyleGAN-V (Skorokhodov et al. 2022) and StyleGAN3 (Karra
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -16,7 +17,7 @@ from echosynth.errors import InputError
 from echosynth.randomness import numpy_rng
 
 
-class Detector:
+class Detector(ABC):
     """A TorchScript file as an encoder; `open` one of the subclasses. `dims` features a clip."""
 
     name: ClassVar[str]
@@ -43,9 +44,9 @@ class Detector:
         return detector
 
     @staticmethod
+    @abstractmethod
     def prepare(clips: np.ndarray) -> Tensor:
         """What the file is called with, from clips uint8 (B, T, S, S)."""
-        raise NotImplementedError
 
     def features(self, clips: np.ndarray, fps: float) -> np.ndarray:
         """Features (B, D) float64 of clips uint8 (B, T, S, S); these networks look at frames, whatever their rate. Raises InputError when the file gives something else."""

@@ -17,7 +17,15 @@ class Window(NamedTuple):
 
 
 def video_windows(
-    names: Sequence[str], lengths: np.ndarray, rates: np.ndarray, frames: int = 16, every: int = 1, clips: int = 2048, fps: float | None = None, seed: int = 0, random_start: bool = True
+    names: Sequence[str],
+    lengths: np.ndarray,
+    rates: np.ndarray,
+    frames: int = 16,
+    every: int = 1,
+    clips: int = 2048,
+    fps: float | None = None,
+    seed: int = 0,
+    random_start: bool = True,
 ) -> list[Window]:
     """One window of `frames` frames from each of the first `clips` videos in the order of their names; `lengths` in frames and `rates` in frames a second, (n,).
 
