@@ -44,16 +44,17 @@ class Means:
 
 
 def test_features_are_those_of_the_windows(videos):
-    windows, encoder = windows_of(videos, seed=2), Means()
+    windows, encoder = [*windows_of(videos, seed=2)][::-1], Means()  # the two frame rates in turn
+    windows = [windows[k] for k in (0, 4, 1, 3, 2)]
     found = feature_matrix(encoder, videos, windows, "test", size=64)
     expected = [read_clip(videos[window.clip])[0][window.frames].mean() for window in windows]
-    assert found[:, 0] == pytest.approx(expected) and found[:, 1].tolist() == [32, 32, 32, 25, 25]
-    assert encoder.shapes == [(3, 16, 64, 64), (2, 16, 64, 64)]
+    assert found[:, 0] == pytest.approx(expected) and found[:, 1].tolist() == [window.fps for window in windows] == [25, 32, 25, 32, 32]
+    assert encoder.shapes == [(2, 16, 64, 64), (3, 16, 64, 64)]
 
 
 def test_a_batch_is_all_there_is_in_memory(videos):
     windows, encoder = windows_of(videos[:1]) * 40, Means()
-    assert sum(len(batch) for batch in feature_batches(encoder.features, videos, windows, "test", size=64)) == 40
+    assert sum(len(batch) for _, batch in feature_batches(encoder.features, videos, windows, "test", size=64)) == 40
     assert max(shape[0] * shape[1] for shape in encoder.shapes) == BATCH_FRAMES
 
 

@@ -56,7 +56,8 @@ class Detector(ABC):
     def _ask(self, clips: np.ndarray, width: int, call: dict[str, bool]) -> np.ndarray:
         assert clips.dtype == np.uint8 and clips.ndim == 4 and clips.shape[2] == clips.shape[3]
         try:
-            found = self.module(self.prepare(clips).to(self.device), **call)
+            with torch.backends.cudnn.flags(allow_tf32=False):  # as StyleGAN-V has it: features in full float32 on every GPU
+                found = self.module(self.prepare(clips).to(self.device), **call)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

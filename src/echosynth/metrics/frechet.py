@@ -40,6 +40,7 @@ def frechet(real: np.ndarray, other: np.ndarray) -> float:
 
 def standardised_frechet(real: np.ndarray, other: np.ndarray) -> float:
     """Frechet distance after every feature was brought to mean 0 and sd 1 over `real` (n, D): for features that are measured in different units. One that is constant over `real` keeps its unit."""
+    real, other = np.asarray(real, np.float64), np.asarray(other, np.float64)
     centre, spread = real.mean(0), real.std(0, ddof=1)
     spread = np.where(spread > 1e-12 * np.maximum(np.abs(centre), 1e-300), spread, 1.0)
     return frechet((real - centre) / spread, (other - centre) / spread)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter, zoom
+from scipy.ndimage import uniform_filter
 from scipy.signal import find_peaks
 
 from echosynth.metrics.temporal import CARDIAC_PERIODS, beat, box_means
@@ -36,9 +36,8 @@ def optical_flow(clip: np.ndarray, fps: float) -> np.ndarray:
 
 def flow_statistics(clip: np.ndarray, fps: float) -> np.ndarray:
     """`FLOW` (6,) of the speeds in the lit region of a clip uint8 (T, H, W), T > 1, in frame sides a second."""
-    region = lit_region(clip)
     speeds = np.linalg.norm(optical_flow(clip, fps), axis=-1)
-    places = zoom(region.astype(np.float32), (speeds.shape[1] / region.shape[0], speeds.shape[2] / region.shape[1]), order=1, grid_mode=True, mode="nearest") >= 0.5
+    places = box_means(lit_region(clip)[None], GRID)[0] >= 0.5
     lit = speeds[:, places if places.any() else np.ones_like(places)]
     return np.array([lit.mean(), lit.std(), *np.percentile(lit, [50, 90, 99]), lit.mean(1).std()])
 
@@ -80,7 +79,8 @@ def consistency(area: np.ndarray, fps: float) -> Consistency:
 
     A regular rhythm has figures near 0; atrial fibrillation does not, so compare with real clips of the same labels.
     """
-    period = beat(np.asarray(area, np.float64), fps).period
+    area = np.asarray(area, np.float64)
+    period = beat(area, fps).period
     if not CARDIAC_PERIODS[0] <= period <= CARDIAC_PERIODS[1]:
         return Consistency(0, np.nan, np.nan, np.nan)
     apart, prominence = max(1, round(period * fps / 2)), 0.3 * np.ptp(area)

@@ -16,27 +16,30 @@ Features = Callable[[np.ndarray, float], np.ndarray]
 """(clips uint8 (B, T, H, W), fps) -> (B, D)."""
 
 
-def feature_batches(features: Features, paths: Sequence[Path], windows: Sequence[Window], title: str, size: int = 112) -> Iterator[np.ndarray]:
-    """Features (B, D) of the windows in their order, on frames of `size` x `size` pixels. `features` is that of an `Encoder`, `Inception.probabilities`, or statistics of the pixels.
+def feature_batches(features: Features, paths: Sequence[Path], windows: Sequence[Window], title: str, size: int = 112) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of places (B,) in `windows` and features (B, D) of the windows there, on frames of `size` x `size` pixels.
 
-    Windows of one shape and frame rate that follow each other share a batch. Raises InputError when a video cannot be read.
+    `features` is that of an `Encoder`, `Inception.probabilities`, or statistics of the pixels. A batch has one length and one frame rate, so windows do not come in their order. Raises InputError when
+    a video cannot be read.
     """
+
+    def kind(place: int) -> tuple[int, float]:
+        return len(windows[place].frames), windows[place].fps
+
     with progress(title, len(windows)) as advance:
-        for (frames, fps), alike in groupby(windows, lambda window: (len(window.frames), window.fps)):
-            group, step = list(alike), max(1, BATCH_FRAMES // frames)
-            for first in range(0, len(group), step):
-                batch = group[first : first + step]
-                yield features(np.concatenate(list(_clips(paths, batch, size))), fps)
+        for (frames, fps), alike in groupby(sorted(range(len(windows)), key=kind), kind):
+            places, step = np.array(list(alike)), max(1, BATCH_FRAMES // frames)
+            for first in range(0, len(places), step):
+                batch = places[first : first + step]
+                yield batch, features(np.concatenate(list(_clips(paths, [windows[place] for place in batch], size))), fps)
                 advance(len(batch))
 
 
 def feature_matrix(encoder: Encoder, paths: Sequence[Path], windows: Sequence[Window], title: str, size: int = 112) -> np.ndarray:
-    """All features (N, D) float64 of the windows: N x D numbers in memory, no video."""
+    """All features (N, D) float64, a row a window: N x D numbers in memory, no video."""
     found = np.empty((len(windows), encoder.dims))
-    done = 0
-    for batch in feature_batches(encoder.features, paths, windows, title, size):
-        found[done : done + len(batch)] = batch
-        done += len(batch)
+    for places, features in feature_batches(encoder.features, paths, windows, title, size):
+        found[places] = features
     return found
 
 
@@ -44,8 +47,8 @@ class RunningMoments:
     """Mean and covariance of features that come in batches, for a Frechet distance of more clips than a matrix could hold (Chan, Golub & LeVeque 1983). Everything is float64.
 
     moments = RunningMoments()
-    for batch in feature_batches(...):
-        moments.add(batch)
+    for _, features in feature_batches(...):
+        moments.add(features)
     frechet_distance(*moments.mean_and_covariance(), *others.mean_and_covariance())
     """
 

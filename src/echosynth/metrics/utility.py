@@ -13,7 +13,7 @@ MARGIN = 1.0  # EF points of MAE that may be lost, set beforehand; two readers o
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference` of the mean absolute errors, TSTR minus TRTR, in EF points, with its interval; `verdict` "non-inferior", "inferior" or "inconclusive" at `margin`, None with fewer than two seeds of either kind."""
+    """`difference` of the mean absolute errors, TSTR minus TRTR, in EF points, with its interval; `verdict` "non-inferior", "inferior" or "inconclusive" at `margin`, None where either kind has fewer than two `seeds`."""
 
     difference: float
     low: float
@@ -56,6 +56,6 @@ def compare_training(
     tail = (1 + level) / 2
     wider = t.ppf(tail, freedom) / norm.ppf(tail)
     low, high = (float(difference + wider * (end - difference)) for end in np.quantile(drawn, [1 - tail, tail]))
-    enough = min(len(error) for error in errors) > 1
-    verdict = ("non-inferior" if high < margin else "inferior" if low > margin else "inconclusive") if enough else None
-    return Comparison(difference, low, high, margin, verdict, min(len(error) for error in errors), count)
+    fewest = min(len(error) for error in errors)
+    verdict = ("non-inferior" if high < margin else "inferior" if low > margin else "inconclusive") if fewest > 1 else None
+    return Comparison(difference, low, high, margin, verdict, fewest, count)
