@@ -16,6 +16,11 @@ def test_by_hand():
     assert prdc(real, synthetic, manifold_k=1, coverage_k=2) == pytest.approx((2 / 3, 3 / 4, 2 / 3, 3 / 4))
 
 
+def test_a_ball_holds_its_border():
+    """0 and 1 have balls of radius 1: 2 is on the border of one of them, 50 in none; 0 and 1 are in the balls of radius 48 about 2 and, at 49, not of that about 50."""
+    assert prdc(np.array([[0.0], [1]]), np.array([[2.0], [50]]), manifold_k=1, coverage_k=1) == pytest.approx((1 / 2, 1, 1 / 2, 1 / 2))
+
+
 def by_definition(real, synthetic, k3, k5):
     def radius(x, k):
         return np.array([np.sort(np.linalg.norm(x - a, axis=1))[k] for a in x])  # [0] is the point itself

@@ -91,4 +91,5 @@ def test_our_regressor_is_an_encoder(tmp_path, videos):
     assert found.shape == (5, encoder.dims) == (5, 6) and found.dtype == np.float64
     for row, window in zip(found, windows, strict=True):
         assert row == pytest.approx(clip_features(regressor, read_clip(videos[window.clip])[0][window.frames], window.fps), abs=1e-5)
+    assert encoder.features(np.zeros((2, 16, 64, 64), np.uint8), 32.0).dtype == np.float64
     assert encoder.sha256 == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
