@@ -121,6 +121,6 @@ def open_detector(option: str, device: str = "cpu") -> Detector:
 
 
 def _line(error: Exception) -> str:
-    """The last line with something in it: TorchScript puts its own traceback before what it says."""
+    """The first sentence of the last line with something in it: TorchScript puts its own traceback before what it says, and advice after."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].partition(". ")[0] if lines else type(error).__name__
