@@ -1,9 +1,11 @@
 """Agreement of ejection fractions against hand-worked cases."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from echosynth.metrics.ejection import agreement, bootstrap_interval, mae, patient_weights, r2, rmse
+from echosynth.metrics.ejection import agreement, auc, bootstrap_interval, calibration, ef_strata, mae, patient_weights, r2, rmse, strata_mae
 
 
 def test_by_hand():
@@ -67,3 +69,46 @@ def test_undefined_draws_are_left_out():
     low, high = bootstrap_interval(r2, truth, predicted, np.array([[2.0, 0], [1, 1], [0, 2]]))
     assert low == high == pytest.approx(1 - 2 / 50)
     assert np.isnan(bootstrap_interval(r2, truth, predicted, np.array([[2.0, 0]]))).all()
+
+
+def test_auc_by_hand():
+    """Under 40: predicted 35 and 50; the others 45, 50, 60. Right pairs: 35 with three, 50 with 60 and half with 50: 4.5 of 6."""
+    truth, predicted = np.array([30.0, 39, 40, 55, 65]), np.array([35.0, 50, 45, 50, 60])
+    assert auc(truth, predicted, below=40.0) == pytest.approx(4.5 / 6)
+    assert auc(truth, truth, below=40.0) == 1 and auc(truth, -truth, below=40.0) == 0
+    assert np.isnan(auc(truth, predicted, below=20.0))
+
+
+def test_auc_weights_are_repetitions():
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.uniform(20, 80, 15), rng.uniform(20, 80, 15).round(-1)
+    weights = rng.integers(0, 4, (5, 15)).astype(float)
+    weights[4] = truth > 45  # none is under 45 in this draw
+    found = auc(truth, predicted, weights, below=45.0)
+    for row, value in zip(weights[:4], found, strict=False):
+        times = row.astype(int)
+        assert value == pytest.approx(float(auc(np.repeat(truth, times), np.repeat(predicted, times), below=45.0)))
+    assert np.isnan(found[4])
+    low, high = bootstrap_interval(partial(auc, below=45.0), truth, predicted, weights)
+    assert low == pytest.approx(found[:4].min(), abs=0.05) and high == pytest.approx(found[:4].max(), abs=0.05)
+
+
+def test_calibration_is_the_line_of_the_truth():
+    """Truth = x + noise of one's own, predicted = x: no predictor is better, calibration is 1 and 0; the line of the agreement has the slope 1 / (1 + noise) of regression to the mean."""
+    rng = np.random.default_rng(0)
+    known = 55 + 10 * rng.standard_normal(100_000)
+    truth = known + 5 * rng.standard_normal(100_000)
+    assert calibration(truth, known) == pytest.approx((1, 0), abs=0.3) and calibration(truth, known).slope == pytest.approx(1, abs=0.01)
+    assert agreement(truth, known).slope == pytest.approx(100 / 125, abs=0.01)
+    assert calibration(truth, 55 + 2 * (known - 55)).slope == pytest.approx(0.5, abs=0.01)
+    assert np.isnan(calibration(truth, np.full(len(truth), 50.0))).all()
+
+
+def test_worst_stratum_by_hand():
+    truth = np.array([39.9, 40, 49.9, 50, 80, 20])
+    strata = ef_strata(truth)
+    assert strata.tolist() == ["EF < 40", "EF 40-50", "EF 40-50", "EF >= 50", "EF >= 50", "EF < 40"]
+    found = strata_mae(truth, truth + np.array([1, 2, 4, 5, 5, 1]), strata, fewest=2)
+    assert [(s.name, s.clips) for s in found] == [("EF >= 50", 2), ("EF 40-50", 2), ("EF < 40", 2)]
+    assert [s.mae for s in found] == pytest.approx([5, 3, 1])
+    assert strata_mae(truth, truth, strata, fewest=3) == []

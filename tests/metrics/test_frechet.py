@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echosynth.metrics.frechet import frechet_distance, frechet_with_floor, moments
+from echosynth.metrics.frechet import frechet, frechet_distance, frechet_infinity, frechet_with_floor, moments, standardised_frechet
 
 
 @pytest.fixture
@@ -75,3 +75,41 @@ def test_too_few_clips_are_refused(rng):
     found = frechet_with_floor(rng.standard_normal((10, 8)), np.arange(10), rng.standard_normal((50, 8)), seed=0)
     assert found.distance is None and found.floor is None and "9 needed" in found.reason
     assert frechet_with_floor(rng.standard_normal((30, 2)), np.zeros(30), rng.standard_normal((50, 2)), seed=0).distance is None
+
+
+def test_units_do_not_matter_once_standardised(rng):
+    real, other = rng.standard_normal((60, 3)), rng.standard_normal((50, 3)) + 1
+    scaled = np.array([1.0, 1000, 0.01])
+    assert standardised_frechet(real * scaled + 5, other * scaled + 5) == pytest.approx(standardised_frechet(real, other))
+    assert frechet(real * scaled, other * scaled) != pytest.approx(frechet(real, other))
+    flat = np.concatenate([real, np.full((60, 1), 7.0)], 1), np.concatenate([other, np.full((50, 1), 9.0)], 1)
+    assert standardised_frechet(*flat) == pytest.approx(standardised_frechet(real, other) + 4)
+
+
+def test_at_infinity_the_bias_is_gone_and_the_error_is_known():
+    """N(0, 1) against N(shift, 1.2) in 8 dimensions: 0.25 + 8 (1.2 - 1)^2 = 0.57."""
+    found = []
+    for draw in range(40):
+        rng = np.random.default_rng(draw)
+        real, other = rng.standard_normal((400, 8)), 1.2 * rng.standard_normal((400, 8))
+        other[:, 0] += 0.5
+        infinite = frechet_infinity(real, np.arange(400), other, seed=draw, groups=5)
+        found.append((infinite.distance, frechet(real, other), infinite.standard_error))
+    distance, plain, error = np.array(found).T
+    assert abs(distance.mean() - 0.57) < 2 * distance.std(ddof=1) / np.sqrt(40)
+    assert plain.mean() - 0.57 > 4 * abs(distance.mean() - 0.57)
+    assert error.mean() == pytest.approx(distance.std(ddof=1), rel=0.3)
+
+
+def test_at_infinity_a_patient_is_one_patient(rng):
+    """Every real clip four times: the line must run over patients, or the copies would pass for new ones."""
+    real, other = np.repeat(rng.standard_normal((150, 4)), 4, 0), rng.standard_normal((600, 4))
+    found = frechet_infinity(real, np.repeat(np.arange(150), 4), other, seed=0)
+    assert found.bias > 0 and abs(found.distance) < 2 * found.standard_error
+    scattered = frechet_infinity(real, np.arange(600), other, seed=0)
+    assert found.bias > 1.3 * scattered.bias
+
+
+def test_at_infinity_too_few_are_refused(rng):
+    found = frechet_infinity(rng.standard_normal((38, 8)), np.arange(38), rng.standard_normal((100, 8)), seed=0)
+    assert found.distance is None and "36 needed" in found.reason

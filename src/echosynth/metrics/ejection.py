@@ -5,6 +5,8 @@ Every figure takes optional weights (..., n), one a clip: an integer weight coun
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,52 @@ def mae(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = N
 def rmse(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Root of the mean squared error."""
     return np.sqrt(_mean((predicted - truth) ** 2, weights))
+
+
+def auc(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None, *, below: float) -> np.ndarray:
+    """Area under the ROC curve for finding clips with an EF under `below`: the chance that one of them is given a lower EF than another clip, ties half (Hanley & McNeil 1982). NaN where one kind is missing."""
+    low = np.asarray(truth) < below
+    right = (predicted[low][:, None] < predicted[~low]) + 0.5 * (predicted[low][:, None] == predicted[~low])
+    weights = np.ones(len(low)) if weights is None else weights
+    pairs = weights[..., low].sum(-1) * weights[..., ~low].sum(-1)
+    hits = ((weights[..., low] @ right) * weights[..., ~low]).sum(-1)
+    return np.where(pairs > 0, hits / np.where(pairs > 0, pairs, 1), np.nan)
+
+
+class Calibration(NamedTuple):
+    """Of the least-squares line truth = slope predicted + intercept."""
+
+    slope: float
+    intercept: float
+
+
+def calibration(truth: np.ndarray, predicted: np.ndarray) -> Calibration:
+    """What the truth is, on average, where a certain EF is predicted: slope 1 and intercept 0 are right, a slope under 1 means predictions too extreme (Van Calster et al. 2019). NaN where all predictions are equal.
+
+    The line of `Agreement` is the other one, predicted on truth: its slope is under 1 for the best of predictors, because what cannot be known is drawn to the mean.
+    """
+    centred = predicted - predicted.mean()
+    squares = centred @ centred
+    slope = centred @ truth / squares if squares > 1e-12 * max(predicted @ predicted, 1e-300) else np.nan
+    return Calibration(float(slope), float(truth.mean() - slope * predicted.mean()))
+
+
+class Stratum(NamedTuple):
+    name: str
+    mae: float
+    clips: int
+
+
+def ef_strata(truth: np.ndarray, edges: tuple[float, ...] = (40.0, 50.0)) -> np.ndarray:
+    """The stratum of each EF (n,) in percent, as text; by default reduced, mildly reduced and preserved ejection fraction (Bozkurt et al. 2021)."""
+    names = [f"EF < {edges[0]:g}", *(f"EF {low:g}-{high:g}" for low, high in pairwise(edges)), f"EF >= {edges[-1]:g}"]
+    return np.array(names)[np.searchsorted(edges, truth, side="right")]
+
+
+def strata_mae(truth: np.ndarray, predicted: np.ndarray, strata: np.ndarray, fewest: int = 10) -> list[Stratum]:
+    """Mean absolute error in each of the `strata` (n,), the worst first; strata of fewer than `fewest` clips are left out: their figure would be chance."""
+    found = [Stratum(str(name), float(mae(truth[strata == name], predicted[strata == name])), int((strata == name).sum())) for name in np.unique(strata)]
+    return sorted((stratum for stratum in found if stratum.clips >= fewest), key=lambda stratum: -stratum.mae)
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,21 @@ CARDIAC_PERIODS = (0.3, 1.5)  # seconds: 200 to 40 beats a minute
 BEAT_SHARE = 0.3  # share of the trace's power from which a beat counts as present; white noise of 64 frames stays under 0.2
 
 
+def box_means(clip: np.ndarray, cells: int) -> np.ndarray:
+    """Means (T, cells, cells) of a clip (T, H, W) over a grid of boxes; no more boxes than pixels a side."""
+    _, height, width = clip.shape
+    rows, columns = (np.linspace(0, side, min(cells, side) + 1).astype(int) for side in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(clip.astype(np.float64), rows[:-1], axis=1), columns[:-1], axis=2)
+    return sums / (np.diff(rows)[:, None] * np.diff(columns)[None])
+
+
 def motion_trace(clip: np.ndarray, cells: int = 14) -> np.ndarray:
     """The strongest motion pattern's course over time, (T,), in grey levels (RMS over the cells), of a clip uint8 (T, H, W).
 
     Temporal principal component of box means on a `cells` x `cells` grid (as in image-based cardiac gating): leading eigenvector of the frames' Gram matrix. Its sign is chosen
     so that more tissue in view (systole, when the wall closes in on the dark cavity) is up.
     """
-    frames, height, width = clip.shape
-    rows, columns = (np.linspace(0, side, min(cells, side) + 1).astype(int) for side in (height, width))
-    sums = np.add.reduceat(np.add.reduceat(clip.astype(np.float64), rows[:-1], axis=1), columns[:-1], axis=2)
-    grid = (sums / (np.diff(rows)[:, None] * np.diff(columns)[None])).reshape(frames, -1)
+    grid = box_means(clip, cells).reshape(len(clip), -1)
     brightness = grid.mean(1) - grid.mean()
     grid = grid - grid.mean(0)
     values, vectors = np.linalg.eigh(grid @ grid.T / grid.shape[1])

@@ -1,7 +1,7 @@
 """Grey levels and speckle: what an apical view measures, whether real, simulated or synthetic."""
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import binary_fill_holes, uniform_filter
 
 ROWS, COLUMNS = slice(40, 90), slice(30, 82)  # of a 112 x 112 apical view: inside the sector, on the heart
 
@@ -11,6 +11,12 @@ def grey_levels(clip: np.ndarray) -> dict[str, float]:
     lit = clip[clip >= 10]
     median, high = np.percentile(lit, [50, 90]) if len(lit) else (np.nan, np.nan)
     return {"mean": float(clip.mean()), "sd": float(clip.std()), "dark_share": 1 - lit.size / clip.size, "lit_median": float(median), "lit_p90": float(high)}
+
+
+def lit_region(clip: np.ndarray) -> np.ndarray:
+    """Where the scanner shows something: bool (H, W), the pixels of a clip uint8 (T, H, W) whose mean over time and 5 x 5 neighbours is 10 or more, with the dark cavities they enclose; the whole frame where there are none."""
+    lit = binary_fill_holes(uniform_filter(clip.mean(0), 5) >= 10)
+    return lit if lit.any() else np.ones_like(lit)
 
 
 def speckle_autocorrelation(clip: np.ndarray, lags: tuple[int, ...] = (1, 2, 3, 4), frame_lags: tuple[int, ...] = (1, 2, 5)) -> dict[str, float]:

@@ -1,0 +1,37 @@
+"""The halving by patient that every floor stands on."""
+
+import numpy as np
+import pytest
+
+from echosynth.metrics.floor import FEWEST, compare_halves, distance_with_floor
+
+
+def test_both_comparisons_have_one_size_and_the_floor_shares_no_patient():
+    patients = np.repeat(np.arange(70), 2)
+    real, synthetic = np.stack([patients, np.arange(140.0)], 1), np.full((90, 2), -1.0)
+    seen = []
+    found = compare_halves(lambda one, other: seen.append((one, other)) or 0.0, real, patients, synthetic, seed=3, stream="test", splits=4)
+    assert found.samples == 70 and len(seen) == 8
+    for (one, other), (again, drawn) in zip(seen[::2], seen[1::2], strict=True):
+        assert not set(one[:, 0]) & set(other[:, 0]) and (again == one).all() and (drawn == -1).all()
+        assert len(one) == len(other) == len(drawn) == 70 and len(np.unique(one[:, 1])) == 70
+
+
+def test_several_figures_at_once():
+    found = compare_halves(lambda one, other: (len(one), 2.0), np.zeros((200, 1)), np.arange(200), np.zeros((60, 1)), 0, "test", splits=3)
+    assert found.found.tolist() == found.floor.tolist() == [[60, 2]] * 3
+
+
+def test_floor_sd_is_the_spread_that_a_perfect_generator_has():
+    """Difference of two means of 100 clips with sd 1: its sd is sqrt(2 / 100)."""
+    rng = np.random.default_rng(0)
+    found = distance_with_floor(
+        lambda one, other: float(one.mean() - other.mean()), rng.standard_normal((200, 1)), np.arange(200), rng.standard_normal((100, 1)), 0, "test", splits=200
+    )
+    assert found.floor_sd == pytest.approx(np.sqrt(2 / 100), rel=0.15)
+
+
+def test_refusals():
+    few = distance_with_floor(lambda one, other: 0.0, np.zeros((2 * FEWEST - 2, 1)), np.arange(2 * FEWEST - 2), np.zeros((200, 1)), 0, "test")
+    assert few.distance is None and few.reason == f"{FEWEST - 1} clips a side, {FEWEST} needed"
+    assert distance_with_floor(lambda one, other: 0.0, np.zeros((200, 1)), np.zeros(200), np.zeros((200, 1)), 0, "test").reason == "fewer than two held-out patients"
