@@ -269,18 +269,23 @@ def _digest(path: Path) -> str:
         raise Problem(path.name, f"cannot be read ({error.strerror})", "make it a readable file") from error
 
 
+def read_tracing_table(root: Path) -> tuple[Table, tuple[str, ...]]:
+    """VolumeTracings.csv and the columns of its coordinates: X1, Y1, X2, Y2 (line form, EchoNet-Dynamic) or X, Y (point form). Raises Problem as `read_table`, and when it has neither."""
+    table = read_table(root / TRACINGS, ("FileName", "Frame"))
+    form = next((form for form in (("X1", "Y1", "X2", "Y2"), ("X", "Y")) if set(form) <= set(table.columns)), None)
+    if form is None:
+        raise Problem(f"{TRACINGS} row 1", "no columns X1, Y1, X2, Y2", "name them in the first row")
+    return table, form
+
+
 def _tracings(root: Path, rows: list[Row], warnings: list[Problem]) -> None:
-    """Warns of a malformed VolumeTracings.csv (line form X1,Y1,X2,Y2 or point form X,Y), once a clip."""
+    """Warns of a malformed VolumeTracings.csv, once a clip."""
     if not os.path.lexists(root / TRACINGS):
         return
     try:
-        table = read_table(root / TRACINGS, ("FileName", "Frame"))
+        table, form = read_tracing_table(root)
     except Problem as problem:
         warnings.append(problem)
-        return
-    form = next((form for form in (("X1", "Y1", "X2", "Y2"), ("X", "Y")) if set(form) <= set(table.columns)), None)
-    if form is None:
-        warnings.append(Problem(f"{TRACINGS} row 1", "no columns X1, Y1, X2, Y2", "name them in the first row"))
         return
     warnings += _ragged(table)
     frames = {row.name: row.frames for row in rows if row.name}

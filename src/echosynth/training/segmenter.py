@@ -1,0 +1,112 @@
+"""Training the segmentation of the left ventricle from the frames that a cohort's readers traced, two a clip, and from nothing else."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from echosynth import processes
+from echosynth.cohort.tracings import TracedClip, traced_mask
+from echosynth.cohort.video import read_frames, to_square
+from echosynth.files import atomic_file, read_json, write_json
+from echosynth.networks.segmenter import Segmenter, SegmenterConfig
+from echosynth.progress import progress
+from echosynth.randomness import numpy_rng
+from echosynth.training.fit import Training, fit
+
+_PAIRS, _ABOUT = "traced.u8", "traced.json"
+_SURE = 2e-2  # logit of the share of the picture that a ventricle takes is where the training starts
+
+
+@dataclass(frozen=True)
+class TracedFrames:
+    """Traced frames shrunk to S x S and their masks, in one memory-mapped file."""
+
+    pairs: np.ndarray  # uint8 (N, 2, S, S): grey level, mask (share of the pixel times 255)
+
+    @staticmethod
+    def write(clips: Sequence[tuple[Path, TracedClip]], size: int, folder: Path, title: str) -> None:
+        """Shrinks the end-systolic and the end-diastolic frame of each video into `folder`, unless an interrupted run left them there. Raises InputError when a video cannot be read."""
+        if (folder / _ABOUT).exists():
+            return
+        with atomic_file(folder / _PAIRS) as partial, partial.open("wb") as file, progress(title, len(clips)) as advance:
+            for path, clip in clips:
+                traced = (clip.es, clip.ed)
+                for frame, one in zip(to_square(read_frames(path, [one.frame for one in traced]), size), traced, strict=True):
+                    file.write(frame.tobytes())
+                    file.write(np.rint(255 * traced_mask(one, clip.height, clip.width, size)).astype(np.uint8).tobytes())
+                advance()
+        write_json(folder / _ABOUT, {"size": size, "frames": 2 * len(clips)})
+
+    @classmethod
+    def open(cls, folder: Path) -> "TracedFrames":
+        """What `write` left in `folder`."""
+        about = read_json(folder / _ABOUT)
+        return cls(np.memmap(folder / _PAIRS, np.uint8, "r", shape=(about["frames"], 2, about["size"], about["size"])))
+
+
+def tidy(folder: Path) -> None:
+    """Removes what only a training that is not done needs: shrunken frames and checkpoints."""
+    for name in (_ABOUT, _PAIRS):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def train_segmenter(clips: Sequence[tuple[Path, TracedClip]], network: SegmenterConfig, training: Training, folder: Path, seed: int, title: str) -> Segmenter:
+    """A segmenter trained on the two traced frames of each of `clips`, (video, tracing), saved in `folder` (config.json, model.safetensors, training.jsonl).
+
+    A second call returns the saved segmenter; after an interruption it goes on from the last checkpoint. Raises InputError when a video cannot be read.
+    """
+    assert clips
+    if (folder / "config.json").exists():  # written last
+        return Segmenter.from_pretrained(folder)
+    processes.on_first(lambda: TracedFrames.write(clips, network.size, folder, f"{title}: reading traced frames"))
+    pairs = TracedFrames.open(folder).pairs
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Segmenter(network)
+
+    def batch(samples: range) -> dict[str, Tensor]:
+        drawn = [_draw(len(pairs), network, seed, sample) for sample in samples]
+        warps = torch.from_numpy(np.stack([warp for _, warp, _ in drawn]))
+        chosen = torch.from_numpy(pairs[[pair for pair, _, _ in drawn]]).float() / 255
+        moved = F.grid_sample(chosen, F.affine_grid(warps, list(chosen.shape), align_corners=False), padding_mode="zeros", align_corners=False)
+        gain, gamma = torch.from_numpy(np.array([light for _, _, light in drawn], np.float32)).T[..., None, None, None]
+        return {"frames": (moved[:, :1].pow(gamma) * gain).clamp(max=1) * 2 - 1, "masks": moved[:, 1]}
+
+    fit(model, _loss, batch, training, folder, seed, title)
+    processes.on_first(lambda: model.save_pretrained(folder))
+    return model
+
+
+def _loss(model: Segmenter, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """Cross-entropy a pixel plus one minus soft Dice a frame (Milletari et al. 2016, in its form without squares); masks are shares, so both take soft truths."""
+    logits = model(batch["frames"])
+    entropy = F.binary_cross_entropy_with_logits(logits, batch["masks"])
+    overlap = soft_dice(logits.sigmoid(), batch["masks"]).mean()
+    return {"loss": entropy + 1 - overlap, "cross_entropy": entropy, "dice": overlap}
+
+
+def soft_dice(one: Tensor, other: Tensor) -> Tensor:
+    """Dice (N,) = 2 sum(p q) / sum(p + q) of masks (N, S, S) in [0, 1]."""
+    return (2 * (one * other).sum((1, 2)) + 1) / ((one + other).sum((1, 2)) + 1)
+
+
+def _draw(count: int, network: SegmenterConfig, seed: int, sample: int) -> tuple[int, np.ndarray, tuple[float, float]]:
+    """Sample number `sample` of a training on `count` frames: the frame, its 2x3 warp and its (gain, gamma). Each epoch shows every frame once, in an order of its own.
+
+    What is varied: position, size, proportions, tilt, brightness, contrast.
+    """
+    epoch, place = divmod(sample, count)
+    pair = int(numpy_rng(seed, "segmenter order", epoch).permutation(count)[place])
+    rng = numpy_rng(seed, "segmenter sample", sample)
+    shift = rng.uniform(-0.15, 0.15, 2)  # in units of half the picture
+    angle, zoom, stretch = rng.uniform(-0.25, 0.25), np.exp(rng.uniform(-0.2, 0.2)), np.exp(rng.uniform(-0.08, 0.08))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    warp = np.concatenate([zoom * turn @ np.diag([stretch, 1 / stretch]), shift[:, None]], 1).astype(np.float32)
+    return pair, warp, (float(np.exp(rng.uniform(-0.3, 0.3))), float(np.exp(rng.uniform(-0.25, 0.25))))
