@@ -1,26 +1,28 @@
-"""Training the segmentation of the left ventricle from the frames that a cohort's readers traced, two a clip, and from nothing else."""
+"""Training the segmentation of the left ventricle from the frames that a cohort's readers traced, two a clip and nothing else; and measuring clips with it."""
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from echosynth import processes
-from echosynth.cohort.tracings import TracedClip, traced_mask
-from echosynth.cohort.video import read_frames, to_square
+from echosynth.cohort.tracings import TracedClip, traced_mask, tracing_rows
+from echosynth.cohort.video import read_clip, read_frames, square_transform, to_square
 from echosynth.files import atomic_file, read_json, write_json
-from echosynth.networks.segmenter import Segmenter, SegmenterConfig
+from echosynth.metrics.ventricle import Measurement, Ventricle, measure, ventricle
+from echosynth.networks.segmenter import Segmenter, SegmenterConfig, segment
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 from echosynth.training.fit import Training, fit
 
+TRAINING = Training(steps=500, batch_size=32, learning_rate=3e-3, ema=0.99)
 _PAIRS, _ABOUT = "traced.u8", "traced.json"
-_SURE = 2e-2  # logit of the share of the picture that a ventricle takes is where the training starts
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,37 @@ def _draw(count: int, network: SegmenterConfig, seed: int, sample: int) -> tuple
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     warp = np.concatenate([zoom * turn @ np.diag([stretch, 1 / stretch]), shift[:, None]], 1).astype(np.float32)
     return pair, warp, (float(np.exp(rng.uniform(-0.3, 0.3))), float(np.exp(rng.uniform(-0.25, 0.25))))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a segmenter measures on clips.
+
+    `clips` has one row a clip: name, edv, esv (mL; NaN where the size of a pixel is unknown), and the columns of `Measurement`, its voxels being pixels^3 at the segmenter's size. `tracings` is what `write_tracings` wants: end diastole and end systole of each clip in pixels of its video; a clip without a beat is not in it.
+    """
+
+    clips: pd.DataFrame
+    tracings: pd.DataFrame
+
+
+def measure_clip(segmenter: Segmenter, clip: np.ndarray, fps: float) -> tuple[Measurement, Ventricle]:
+    """The measurement and the curves of a clip uint8 (T, H, W), lengths in pixels at the segmenter's size."""
+    curves = ventricle(segment(segmenter, clip), fps)
+    return measure(curves), curves
+
+
+def measure_clips(segmenter: Segmenter, paths: Sequence[Path], title: str, ml: float = float("nan")) -> Measured:
+    """Measures videos one after the other, on a GPU where there is one. `ml` is what `ml_per_voxel` found for the segmenter's size. Raises InputError when a video cannot be read."""
+    segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
+    rows, traced = [], []
+    with progress(title, len(paths)) as advance:
+        for path in paths:
+            clip, fps = read_clip(path)
+            found, curves = measure_clip(segmenter, clip, fps)
+            rows.append({"name": path.stem, "edv": ml * found.edv_voxels, "esv": ml * found.esv_voxels} | found.as_dict())
+            if found.ed_frame != found.es_frame:
+                scale, shift = (np.tile(values, 2) for values in square_transform(*clip.shape[1:], segmenter.config.size))
+                traced.append((path.stem, {frame: (curves.lines[frame] - shift) / scale for frame in (found.ed_frame, found.es_frame)}))
+            advance()
+    columns = ["name", "edv", "esv", *(field.name for field in fields(Measurement))]
+    return Measured(pd.DataFrame(rows, columns=columns).astype({"ed_frame": "Int64", "es_frame": "Int64"}), tracing_rows(traced))
