@@ -16,9 +16,11 @@ from echosynth.cohort.discs import SMALLEST, disc_volume, largest_part, trace
 from echosynth.cohort.tracings import TracedClip
 from echosynth.cohort.video import square_transform
 from echosynth.metrics.temporal import CARDIAC_PERIODS
+from echosynth.metrics.temporal import beat as dominant_beat
 
 SMOOTHING = 0.03  # s, standard deviation: as much as the extremes of a volume curve bear (it takes 0.3 points of EF) for picking fewer peaks of noise
 _DEPTH = 0.4  # of a curve's range: how deep a trough has to be to count as a systole
+_CUT = 0.2  # and on a side that the clip's end cuts off
 _SEEN = 0.5  # share of the frames that must show a ventricle
 
 
@@ -53,7 +55,7 @@ class Measurement:
     """What is measured of a clip. NaN, and frames None, where no beat could be found.
 
     The volumes are means over the beats and `ef` follows from them, so that the three agree as labels must; it is the mean of the beats' EF weighted by EDV. The frames are of the beat whose EF is
-    nearest to it (the next frame that shows a ventricle). Spreads are standard deviations over the beats, NaN where there are too few. A beat lasts from systole to systole, or diastole to diastole.
+    nearest to it (the next frame that shows a ventricle). Spreads are standard deviations over the beats, NaN where there are too few.
     """
 
     ef: float  # percent
@@ -62,11 +64,11 @@ class Measurement:
     ed_frame: int | None
     es_frame: int | None
     beats: int
-    beat_seconds: float
+    beat_seconds: float  # the period of the volume curve (temporal.py)
     edv_spread: float  # percent of the mean
     esv_spread: float  # percent of the mean
     ef_spread: float  # EF points
-    beat_spread: float  # percent of the mean
+    beat_spread: float  # percent of the mean, of the times from systole to systole and diastole to diastole
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -90,15 +92,15 @@ def smooth(curve: np.ndarray, fps: float) -> np.ndarray:
 
 
 def heart_beats(volume: np.ndarray, fps: float) -> list[HeartBeat]:
-    """The beats of a smooth volume curve (T,): each systole, a trough of at least 0.4 of the curve's range, with the diastole before it; at a clip's beginning, which may cut into the ejection, with
-    the fuller of those before and after. A curve without such a trough has its largest and smallest volume as its one beat. Empty when a volume is unknown, or all are equal.
+    """The beats of a smooth volume curve (T,): each systole, a trough of 0.4 of the curve's range (0.2 towards an end of the clip), with the diastole before it; where the clip begins within the
+    ejection, with the fuller of those before and after. In a curve without such a trough the smallest volume is the one systole. Empty when a volume is unknown, or all are equal.
     """
     if not np.isfinite(volume).all() or np.ptp(volume) == 0:
         return []
     low, high = np.quantile(volume, [0.02, 0.98])
-    systoles, _ = find_peaks(-volume, distance=max(1.0, CARDIAC_PERIODS[0] * fps), prominence=_DEPTH * (high - low))
-    if not len(systoles):
-        systoles = np.array([volume.argmin()])
+    walled = np.pad(volume, 1, constant_values=volume.max())
+    troughs = find_peaks(-walled, distance=max(1.0, CARDIAC_PERIODS[0] * fps), prominence=_DEPTH * (high - low))[0] - 1
+    systoles = [t for t in troughs if min(np.ptp(volume[: t + 1]), np.ptp(volume[t:])) >= _CUT * (high - low)] or [int(volume.argmin())]
     edges = [0, *systoles, len(volume) - 1]
     found = []
     for before, es, after in zip(edges, systoles, edges[2:], strict=False):
@@ -128,7 +130,7 @@ def measure(curves: Ventricle) -> Measurement:
         ed_frame=int(seen[np.abs(seen - chosen.ed).argmin()]),
         es_frame=int(seen[np.abs(seen - chosen.es).argmin()]),
         beats=len(beats),
-        beat_seconds=float(seconds.mean()) if len(seconds) else nan,
+        beat_seconds=dominant_beat(curves.volume, curves.fps).period,
         edv_spread=100 * _spread(np.array(list(diastoles.values()))) / edv.mean(),
         esv_spread=100 * _spread(esv) / esv.mean(),
         ef_spread=_spread(efs),

@@ -73,17 +73,19 @@ def train_segmenter(clips: Sequence[tuple[Path, TracedClip]], network: Segmenter
         torch.manual_seed(seed)
         model = Segmenter(network)
 
-    def batch(samples: range) -> dict[str, Tensor]:
-        drawn = [_draw(len(pairs), network, seed, sample) for sample in samples]
-        warps = torch.from_numpy(np.stack([warp for _, warp, _ in drawn]))
-        chosen = torch.from_numpy(pairs[[pair for pair, _, _ in drawn]]).float() / 255
-        moved = F.grid_sample(chosen, F.affine_grid(warps, list(chosen.shape), align_corners=False), padding_mode="zeros", align_corners=False)
-        gain, gamma = torch.from_numpy(np.array([light for _, _, light in drawn], np.float32)).T[..., None, None, None]
-        return {"frames": (moved[:, :1].pow(gamma) * gain).clamp(max=1) * 2 - 1, "masks": moved[:, 1]}
-
-    fit(model, _loss, batch, training, folder, seed, title)
+    fit(model, _loss, lambda samples: _batch(pairs, seed, samples), training, folder, seed, title)
     processes.on_first(lambda: model.save_pretrained(folder))
     return model
+
+
+def _batch(pairs: np.ndarray, seed: int, samples: range) -> dict[str, Tensor]:
+    """The samples of these numbers: frames (B, 1, S, S) in [-1, 1] and masks (B, S, S), drawn from `pairs` (N, 2, S, S) and varied."""
+    drawn = [_draw(len(pairs), seed, sample) for sample in samples]
+    warps = torch.from_numpy(np.stack([warp for _, warp, _ in drawn]))
+    chosen = torch.from_numpy(pairs[[pair for pair, _, _ in drawn]]).float() / 255
+    moved = F.grid_sample(chosen, F.affine_grid(warps, list(chosen.shape), align_corners=False), padding_mode="zeros", align_corners=False)
+    gain, gamma = torch.from_numpy(np.array([light for _, _, light in drawn], np.float32)).T[..., None, None, None]
+    return {"frames": (moved[:, :1].pow(gamma) * gain).clamp(max=1) * 2 - 1, "masks": moved[:, 1]}
 
 
 def _loss(model: Segmenter, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ def soft_dice(one: Tensor, other: Tensor) -> Tensor:
     return (2 * (one * other).sum((1, 2)) + 1) / ((one + other).sum((1, 2)) + 1)
 
 
-def _draw(count: int, network: SegmenterConfig, seed: int, sample: int) -> tuple[int, np.ndarray, tuple[float, float]]:
+def _draw(count: int, seed: int, sample: int) -> tuple[int, np.ndarray, tuple[float, float]]:
     """Sample number `sample` of a training on `count` frames: the frame, its 2x3 warp and its (gain, gamma). Each epoch shows every frame once, in an order of its own.
 
     What is varied: position, size, proportions, tilt, brightness, contrast.
