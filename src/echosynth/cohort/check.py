@@ -70,7 +70,7 @@ def inspect(root: Path, splits: bool = True) -> Report:
         table = read_table(root / FILELIST, _REQUIRED)
     except Problem as problem:
         return Report(root, 0, [_with_hint(root, problem)])
-    problems, warnings = _ragged(table), []
+    problems, warnings = ragged(table), []
     rows = [_parse(table, line, cells, problems, warnings) for line, cells in table.rows]
     if not rows and not problems:
         problems.append(Problem(FILELIST, "no clip in it", "write one row a clip"))
@@ -118,7 +118,8 @@ def _with_hint(root: Path, problem: Problem) -> Problem:
     return problem
 
 
-def _ragged(table: Table) -> list[Problem]:
+def ragged(table: Table) -> list[Problem]:
+    """A problem for each row with too few or too many cells."""
     return [Problem(f"{table.file} row {line}", f"{cells} cells where the first row has {len(table.columns)}", "fill or quote the cells", line) for line, cells in table.ragged]
 
 
@@ -198,7 +199,7 @@ def _patients(root: Path, rows: list[Row], problems: list[Problem], warnings: li
     except Problem as problem:
         problems.append(problem)
         return
-    problems += [Problem(problem.where, problem.what, problem.remedy) for problem in _ragged(table)]
+    problems += [Problem(problem.where, problem.what, problem.remedy) for problem in ragged(table)]
     listed = {row.name for row in rows if row.name}
     column_name, column_patient = table.columns.index("FileName"), table.columns.index("Patient")
     patients: dict[str, str] = {}
@@ -287,7 +288,7 @@ def _tracings(root: Path, rows: list[Row], warnings: list[Problem]) -> None:
     except Problem as problem:
         warnings.append(problem)
         return
-    warnings += _ragged(table)
+    warnings += ragged(table)
     frames = {row.name: row.frames for row in rows if row.name}
     at_name, at_frame, at_points = table.columns.index("FileName"), table.columns.index("Frame"), [table.columns.index(column) for column in form]
     said: set[str] = set()

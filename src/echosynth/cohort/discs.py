@@ -9,6 +9,7 @@ from scipy import ndimage
 
 CHORDS = 20
 SMALLEST = 12.0  # pixels: no axis is laid through less
+_AT_ONCE = 64  # masks: what a long video takes of memory
 _SUBLINES = 4  # scan lines a row of pixels
 _SUBROWS = 3  # samples a slice, along the axis
 _SAMPLES = 64  # from end to end of what is looked at
@@ -69,8 +70,9 @@ def trace(masks: np.ndarray, chords: int = CHORDS) -> np.ndarray:
     masks = np.asarray(masks, np.float32)
     lines = np.full((len(masks), 1 + chords, 4), np.nan)
     there = np.flatnonzero(masks.sum((1, 2)) >= SMALLEST)
-    if len(there):
-        lines[there] = _trace(masks[there], chords)
+    for first in range(0, len(there), _AT_ONCE):
+        some = there[first : first + _AT_ONCE]
+        lines[some] = _trace(masks[some], chords)
     return lines
 
 
@@ -96,7 +98,7 @@ def _trace(masks: np.ndarray, chords: int) -> np.ndarray:
     rows = np.clip(rows, *np.sort([low + _INSIDE, high - _INSIDE], axis=0)[..., None])
     width, offset, _ = _cut(masks, middle, along, rows, reach)
     slices = (len(masks), chords, _SUBROWS)
-    moment, width = ((values).reshape(slices).mean(2) for values in (width * offset, width))
+    moment, width = (values.reshape(slices).mean(2) for values in (width * offset, width))
     offset, s = moment / np.maximum(width, 1e-9), low[:, None] + height[:, None] * np.arange(chords)
     axis = np.concatenate([_points(middle, along, end, np.zeros_like(end)) for end in (low - height / 2, high + height / 2)], 1)
     cut = np.concatenate([_points(middle, along, s, offset - width / 2), _points(middle, along, s, offset + width / 2)], 2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from echosynth.cohort.check import TRACINGS, read_tracing_table
+from echosynth.cohort.check import TRACINGS, ragged, read_tracing_table
 from echosynth.cohort.discs import SMALLEST, outline, polygon_area, polygon_mask
 from echosynth.cohort.echonet import Cohort
 from echosynth.cohort.tables import Problem, clip_name, number, quote
@@ -14,7 +14,6 @@ from echosynth.cohort.video import square_transform
 
 _FEWEST = {4: 4, 2: 3}  # rows of a traced frame: a long axis and three chords, or three points
 _SLACK = 0.1  # of the picture's side: how far outside of it a reader's pen may go
-_REMEDY = "mend or take out the rows of the clip"
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ class Tracings:
 def read_tracings(cohort: Cohort, skip_bad: bool = False) -> Tracings:
     """Reads VolumeTracings.csv of a cohort, in line or point form. Clips without tracings are not in it, rows of clips that the cohort does not have are passed over.
 
-    Raises InputError with the first problem: a row that is no row, a frame or a coordinate that the video does not have, other than two frames of a clip, a polygon with nothing in it. With `skip_bad`
-    such clips are left out and told in `skipped`. Raises InputError either way when the file is missing or no clip is left.
+    Raises InputError with the first problem: a row that is no row, a frame or a coordinate that the video does not have, other than two frames of a clip, a polygon with nothing in it. With
+    `skip_bad` such clips are left out and told in `skipped`. Raises InputError either way when the file is missing or no clip is left.
     """
     table, form = read_tracing_table(cohort.root)
-    problems = [Problem(f"{TRACINGS} row {line}", f"{cells} cells where the first row has {len(table.columns)}", "fill or quote the cells") for line, cells in table.ragged]
+    problems = ragged(table)
     at_name, at_frame, at_points = table.columns.index("FileName"), table.columns.index("Frame"), [table.columns.index(column) for column in form]
     rows: dict[str, list[tuple[int, str, list[str]]]] = {}
     for line, cells in table.rows:
@@ -78,33 +77,33 @@ def _traced_clip(name: str, frames: int, height: int, width: int, rows: list[tup
     begins: dict[int, int] = {}
     for line, text, cells in rows:
         frame, values = number(text), [number(cell) for cell in cells]
-
-        def wrong(what: str, line: int = line) -> Problem:
-            return Problem(f"{TRACINGS} row {line}", what, _REMEDY)
-
         if frame is None or frame != int(frame) or not 0 <= frame < frames:
-            raise wrong(f"Frame {quote(text)} is not a frame of clip {name}")
+            raise _wrong(line, f"Frame {quote(text)} is not a frame of clip {name}")
         for value, cell, side in zip(values, cells, (width, height) * 2, strict=False):
             if value is None:
-                raise wrong(f"coordinate {quote(cell)} of clip {name} is not a number")
+                raise _wrong(line, f"coordinate {quote(cell)} of clip {name} is not a number")
             if not -_SLACK * side <= value <= (1 + _SLACK) * side:
-                raise wrong(f"coordinate {value:g} of clip {name} is outside its picture of {width}x{height} pixels")
+                raise _wrong(line, f"coordinate {value:g} of clip {name} is outside its picture of {width}x{height} pixels")
         traced.setdefault(int(frame), []).append(values)
         begins.setdefault(int(frame), line)
     if len(traced) != 2:
-        raise wrong(f"{len(traced)} traced {'frame' if len(traced) == 1 else 'frames'} of clip {name}, where end diastole and end systole make two", rows[0][0])
+        raise _wrong(rows[0][0], f"{len(traced)} traced frame{'' if len(traced) == 1 else 's'} of clip {name}, where end diastole and end systole make two")
     found = []
     for frame, values in traced.items():
         points = np.array(values)
         if len(points) < _FEWEST[points.shape[1]]:
-            raise wrong(f"only {len(points)} rows of frame {frame} of clip {name}", begins[frame])
+            raise _wrong(begins[frame], f"only {len(points)} rows of frame {frame} of clip {name}")
         lines = points if points.shape[1] == 4 else None
         polygon = points if lines is None else outline(lines)
         if polygon_area(polygon) < SMALLEST:
-            raise wrong(f"the tracing of frame {frame} of clip {name} encloses nothing", begins[frame])
+            raise _wrong(begins[frame], f"the tracing of frame {frame} of clip {name} encloses nothing")
         found.append(TracedFrame(frame, polygon, lines))
     es, ed = sorted(found, key=lambda traced: polygon_area(traced.polygon))
     return TracedClip(name, height, width, es, ed)
+
+
+def _wrong(line: int, what: str) -> Problem:
+    return Problem(f"{TRACINGS} row {line}", what, "mend or take out the rows of the clip")
 
 
 def traced_mask(traced: TracedFrame, height: int, width: int, size: int) -> np.ndarray:

@@ -154,11 +154,11 @@ def ml_per_voxel(traced: Iterable[TracedClip], clips: pd.DataFrame, size: int) -
 
     NaN where there are none. The cube root of k times `size` is the mean side of a picture in cm.
     """
-    told = clips.set_index("name")[["edv", "esv"]]
+    labels = {row.name: (row.edv, row.esv) for row in clips.itertuples()}
     pairs = []
     for clip in traced:
         scale, _ = square_transform(clip.height, clip.width, size)
-        for one, ml in zip((clip.ed, clip.es), told.loc[clip.name] if clip.name in told.index else (), strict=False):
+        for one, ml in zip((clip.ed, clip.es), labels.get(clip.name, (np.nan, np.nan)), strict=True):
             if one.lines is not None and np.isfinite(ml):
                 pairs.append((disc_volume(one.lines * np.tile(scale, 2)), ml))
     if not pairs:

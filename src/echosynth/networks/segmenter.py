@@ -29,7 +29,6 @@ class Segmenter(Network):
     """Frames (N, 1, S, S) in [-1, 1] -> logits (N, S, S) of the ventricle."""
 
     Config: ClassVar = SegmenterConfig
-    memory_format = torch.channels_last
 
     def __init__(self, config: SegmenterConfig):
         super().__init__(config)
@@ -40,7 +39,7 @@ class Segmenter(Network):
         self.out = nn.Sequential(nn.Conv2d(w, 16, 3, padding=1), nn.PixelShuffle(4))
 
     def forward(self, frames: Tensor) -> Tensor:
-        fine = self.into(frames.contiguous(memory_format=torch.channels_last))
+        fine = self.into(frames)
         middle = self.down[0](fine)
         x = self.down[1](middle)
         for up, skipped in zip(self.up, (middle, fine), strict=True):

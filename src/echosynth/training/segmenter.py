@@ -72,7 +72,6 @@ def train_segmenter(clips: Sequence[tuple[Path, TracedClip]], network: Segmenter
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Segmenter(network)
-
     fit(model, _loss, lambda samples: _batch(pairs, seed, samples), training, folder, seed, title)
     processes.on_first(lambda: model.save_pretrained(folder))
     return model
@@ -120,7 +119,8 @@ def _draw(count: int, seed: int, sample: int) -> tuple[int, np.ndarray, tuple[fl
 class Measured:
     """What a segmenter measures on clips.
 
-    `clips` has one row a clip: name, edv, esv (mL; NaN where the size of a pixel is unknown), and the columns of `Measurement`, its voxels being pixels^3 at the segmenter's size. `tracings` is what `write_tracings` wants: end diastole and end systole of each clip in pixels of its video; a clip without a beat is not in it.
+    `clips` has one row a clip: name, edv, esv (mL; NaN where the size of a pixel is unknown), and the columns of `Measurement`, its voxels being pixels^3 at the segmenter's size. `tracings` is what
+    `write_tracings` wants: end diastole and end systole of each clip in pixels of its video; a clip without a beat is not in it.
     """
 
     clips: pd.DataFrame
