@@ -1,6 +1,6 @@
 """How well the left ventricle is found, and how well its volumes give the EF: trained and tested on a simulated cohort.
 
-python -m benchmarks.segmentation               five minutes on two cores: 200 patients with a clip each, 120 of them for training
+python -m benchmarks.segmentation               four minutes on one core: 200 patients with a clip each, 120 of them for training
 """
 
 import argparse

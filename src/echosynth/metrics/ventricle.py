@@ -26,7 +26,7 @@ _SEEN = 0.5  # share of the frames that must show a ventricle
 
 @dataclass(frozen=True)
 class Ventricle:
-    """A clip's left ventricle at each frame, smoothed over time; NaN throughout where half of the frames show none."""
+    """A clip's left ventricle at each frame, smoothed over time; NaN throughout where more than half of the frames show none."""
 
     fps: float
     area: np.ndarray  # (T,) pixels^2
