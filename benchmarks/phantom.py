@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from echosynth.cohort.discs import disc_volume
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.latents import LatentStore, frame_indices, write_latents
 from echosynth.cohort.phantom import SITES, PhantomClip, simulate_clip, simulate_cohort
@@ -88,12 +89,6 @@ def print_looks(table: pd.DataFrame) -> None:
     print(f"inside every real range: {', '.join(inside) or 'none'}  (* outside)")
 
 
-def simpson(lines: np.ndarray) -> float:
-    """Volume of one traced frame (21, 4) by the method of discs, single plane."""
-    spans = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
-    return float(np.sum(np.pi / 4 * spans[1:] ** 2 * spans[0] / 20))
-
-
 def area_length(lines: np.ndarray, length: float) -> float:
     """Volume from the short axis, 5/6 area x length; the area from the 20 chords and the height."""
     spans = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
@@ -104,7 +99,7 @@ def tracing_error(clip: PhantomClip) -> float:
     """EF from the tracings minus the label, in points."""
     diastole, systole = clip.tracings().values()
     if clip.view_name == "a4c":
-        volumes = simpson(diastole), simpson(systole)
+        volumes = disc_volume(diastole), disc_volume(systole)
     else:
         volumes = area_length(diastole, clip.patient.length), area_length(systole, clip.patient.length - clip.patient.mapse)
     return 100 * (volumes[0] - volumes[1]) / volumes[0] - clip.ef

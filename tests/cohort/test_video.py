@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echosynth.cohort import video
-from echosynth.cohort.video import clip_info, read_clip, read_frames, to_square, write_clip
+from echosynth.cohort.video import clip_info, read_clip, read_frames, square_transform, to_square, write_clip
 from echosynth.errors import InputError
 
 
@@ -197,6 +197,18 @@ def test_to_square_pads_the_shorter_side_with_black_and_keeps_flat_grey():
     assert (tall[:, :, 10:30] == 77).all() and tall[:, :, :10].max() == 0
     clip = np.zeros((1, 112, 112), np.uint8)
     assert to_square(clip) is clip
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (81, 33), (40, 40), (20, 13), (112, 112)])
+def test_square_transform_tells_where_a_point_goes(shape):
+    """The centre of mass of a bright blob moves as its centre is said to."""
+    y, x = (np.arange(side) + 0.5 for side in shape)
+    centre = np.array([0.4 * shape[1], 0.6 * shape[0]])
+    clip = np.rint(255 * np.exp(-((x - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2) / (0.003 * max(shape) ** 2))).astype(np.uint8)[None]
+    square = to_square(clip, 40)[0].astype(float)
+    mass = np.array([square.sum(0) @ (np.arange(40) + 0.5), square.sum(1) @ (np.arange(40) + 0.5)]) / square.sum()
+    scale, shift = square_transform(*shape, 40)
+    assert centre * scale + shift == pytest.approx(mass, abs=0.05)
 
 
 def test_to_square_enlarges_linearly():

@@ -70,7 +70,7 @@ def inspect(root: Path, splits: bool = True) -> Report:
         table = read_table(root / FILELIST, _REQUIRED)
     except Problem as problem:
         return Report(root, 0, [_with_hint(root, problem)])
-    problems, warnings = _ragged(table), []
+    problems, warnings = ragged(table), []
     rows = [_parse(table, line, cells, problems, warnings) for line, cells in table.rows]
     if not rows and not problems:
         problems.append(Problem(FILELIST, "no clip in it", "write one row a clip"))
@@ -118,7 +118,8 @@ def _with_hint(root: Path, problem: Problem) -> Problem:
     return problem
 
 
-def _ragged(table: Table) -> list[Problem]:
+def ragged(table: Table) -> list[Problem]:
+    """A problem for each row with too few or too many cells."""
     return [Problem(f"{table.file} row {line}", f"{cells} cells where the first row has {len(table.columns)}", "fill or quote the cells", line) for line, cells in table.ragged]
 
 
@@ -198,7 +199,7 @@ def _patients(root: Path, rows: list[Row], problems: list[Problem], warnings: li
     except Problem as problem:
         problems.append(problem)
         return
-    problems += [Problem(problem.where, problem.what, problem.remedy) for problem in _ragged(table)]
+    problems += [Problem(problem.where, problem.what, problem.remedy) for problem in ragged(table)]
     listed = {row.name for row in rows if row.name}
     column_name, column_patient = table.columns.index("FileName"), table.columns.index("Patient")
     patients: dict[str, str] = {}
@@ -269,20 +270,25 @@ def _digest(path: Path) -> str:
         raise Problem(path.name, f"cannot be read ({error.strerror})", "make it a readable file") from error
 
 
+def read_tracing_table(root: Path) -> tuple[Table, tuple[str, ...]]:
+    """VolumeTracings.csv and the columns of its coordinates: X1, Y1, X2, Y2 (line form, EchoNet-Dynamic) or X, Y (point form). Raises Problem as `read_table`, and when it has neither."""
+    table = read_table(root / TRACINGS, ("FileName", "Frame"))
+    form = next((form for form in (("X1", "Y1", "X2", "Y2"), ("X", "Y")) if set(form) <= set(table.columns)), None)
+    if form is None:
+        raise Problem(f"{TRACINGS} row 1", "no columns X1, Y1, X2, Y2", "name them in the first row")
+    return table, form
+
+
 def _tracings(root: Path, rows: list[Row], warnings: list[Problem]) -> None:
-    """Warns of a malformed VolumeTracings.csv (line form X1,Y1,X2,Y2 or point form X,Y), once a clip."""
+    """Warns of a malformed VolumeTracings.csv, once a clip."""
     if not os.path.lexists(root / TRACINGS):
         return
     try:
-        table = read_table(root / TRACINGS, ("FileName", "Frame"))
+        table, form = read_tracing_table(root)
     except Problem as problem:
         warnings.append(problem)
         return
-    form = next((form for form in (("X1", "Y1", "X2", "Y2"), ("X", "Y")) if set(form) <= set(table.columns)), None)
-    if form is None:
-        warnings.append(Problem(f"{TRACINGS} row 1", "no columns X1, Y1, X2, Y2", "name them in the first row"))
-        return
-    warnings += _ragged(table)
+    warnings += ragged(table)
     frames = {row.name: row.frames for row in rows if row.name}
     at_name, at_frame, at_points = table.columns.index("FileName"), table.columns.index("Frame"), [table.columns.index(column) for column in form]
     said: set[str] = set()

@@ -127,14 +127,25 @@ def to_square(clip: np.ndarray, size: int = 112) -> np.ndarray:
     frames, height, width = clip.shape
     if (height, width) == (size, size):
         return clip
-    long = max(height, width)
-    new_height, new_width = (max(1, round(size * side / long)) for side in (height, width))
-    top, left = (size - new_height) // 2, (size - new_width) // 2
+    new_height, new_width, top, left = _placement(height, width, size)
     rows, columns = _resampling(height, new_height), _resampling(width, new_width).T
     square = np.zeros((frames, size, size), np.uint8)
     for source, target in zip(clip, square, strict=True):
         target[top : top + new_height, left : left + new_width] = np.rint(rows @ source.astype(np.float32) @ columns)
     return square
+
+
+def square_transform(height: int, width: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale (2,) and shift (2,) that take a point (x, y) of a picture of height x width to where `to_square` puts it: point * scale + shift, pixel i covering [i, i + 1)."""
+    new_height, new_width, top, left = _placement(height, width, size)
+    return np.array([new_width / width, new_height / height]), np.array([left, top], np.float64)
+
+
+def _placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Height, width, first row and first column of a picture within the square."""
+    long = max(height, width)
+    new_height, new_width = (max(1, round(size * side / long)) for side in (height, width))
+    return new_height, new_width, (size - new_height) // 2, (size - new_width) // 2
 
 
 def _resampling(old: int, new: int) -> np.ndarray:
