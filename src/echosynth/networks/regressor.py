@@ -1,6 +1,7 @@
 """A compact regressor of the ejection fraction from two seconds of pixels.
 
-EF is an amplitude: how far the cavity's size falls within a beat. So each frame gives feature traces over time, both over the whole picture and by place, and what counts is how far they swing.
+EF is an amplitude: how far the cavity's size falls within a beat. So every place of a frame is shared out among regions, the regions' areas are traces over time, and what counts is how far their logarithms
+swing: as it is, not against each other, or the amplitude would be lost.
 """
 
 from typing import ClassVar, Literal
@@ -9,11 +10,11 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from echosynth.cohort.video import to_square
 from echosynth.networks.base import Network, NetworkConfig
 
+_SHARP = 2.0  # of the borders between regions
 _TOGETHER = 8  # windows in one go: of a video of the paper's there are a hundred
 
 
@@ -46,30 +47,30 @@ class Regressor(Network):
             nn.Conv2d(w, w, 3, padding=1),
             nn.GroupNorm(4, w),
             nn.SiLU(),
-            nn.Conv2d(w, 2 * w, 3, stride=2, padding=1),
+            nn.Conv2d(w, 2 * w, 3, padding=1),
             nn.GroupNorm(4, 2 * w),
             nn.SiLU(),
         )
-        self.whole = nn.Conv2d(2 * w, d, 1)  # areas of the whole picture: of the cavity and the like
+        self.regions = nn.Conv2d(2 * w, d, 1)
         self.place = nn.Sequential(nn.Conv2d(4 * w, w, 3, padding=1), nn.GroupNorm(4, w), nn.SiLU())  # what moves where
         self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="replicate", groups=d)  # a trace is steadier than speckle
         nn.init.constant_(self.smooth.weight, 0.2)
-        # Each kind has a scale of its own: swings are small beside levels and would drown in a common norm.
-        self.norms = nn.ModuleList([nn.LayerNorm(2 * d), nn.LayerNorm(d), nn.LayerNorm(2 * w)])
+        self.norms = nn.ModuleList([nn.LayerNorm(d), nn.LayerNorm(2 * w)])
         self.mix = nn.Sequential(nn.Linear(3 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(d, 1))
 
     def features(self, clips: Tensor) -> Tensor:
         """Features (B, D) of clips (B, T, S, S), before the last layer."""
-        b, t, s, _ = clips.shape
+        (b, t, s, _), d = clips.shape, self.config.features
         x = self.frame(clips.reshape(b * t, 1, s, s).contiguous(memory_format=torch.channels_last))
-        areas = F.softplus(self.whole(x)).mean((2, 3)).clamp(min=1e-4)
+        areas = (d * torch.softmax(_SHARP * self.regions(x), 1)).mean((2, 3)).clamp(min=1e-4)
         traces = self.smooth(areas.log().view(b, t, -1).transpose(1, 2))  # (B, D, T); a swing of the logarithm is a ratio, as EF is
         swing = torch.cat([traces.amax(2) - traces.amin(2), traces.std(2)], 1)
+        swing = (swing + 3e-3).log() + 3  # from about -3 to 3
         maps = x.view(b, t, *x.shape[1:])
         maps = self.place(torch.cat([maps.mean(1), maps.std(1)], 1))
         where = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
-        return self.mix(torch.cat([norm(part) for norm, part in zip(self.norms, (swing, traces.mean(2), where), strict=True)], 1))
+        return self.mix(torch.cat([swing, self.norms[0](traces.mean(2)), self.norms[1](where)], 1))
 
     def forward(self, clips: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.features(clips)).squeeze(1).float())
