@@ -119,7 +119,7 @@ def test_a_tiny_generator_learns_a_video_and_obeys_its_label(tmp_path):
     measure_spread(model, windows)
     training = Training(steps=250, batch_size=16, learning_rate=3e-3, muon_learning_rate=0.02, precision="fp32", ema=0.98)
     train_generator(model, windows, training, tmp_path / "video", 0, "toy")
-    losses = held_out_loss(model, store, 0, training, "toy", samples=32)
+    losses = held_out_loss(model, store, 0, training, "toy", most=32)
     assert losses["loss_train"] < 0.35 and losses["loss_val"] < 0.35  # 2 for a velocity of zero
 
     anchor = torch.zeros(2, 1, 2, 2)

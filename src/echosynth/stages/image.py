@@ -22,7 +22,7 @@ def run(study: Study) -> dict:
 
     def finish() -> dict:
         model.save_pretrained(folder)
-        return {"parameters": sum(p.numel() for p in model.parameters())} | held_out_loss(model, store, seed, section.training, "image model", samples=512)
+        return {"parameters": sum(p.numel() for p in model.parameters())} | held_out_loss(model, store, seed, section.training, "image model", most=512)
 
     return processes.on_first(finish)
 

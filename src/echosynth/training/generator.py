@@ -116,12 +116,13 @@ def train_generator(model: Generator, windows: Windows, training: Training, fold
 
 
 @torch.no_grad()
-def held_out_loss(model: Generator, store: LatentStore, seed: int, training: Training, title: str, samples: int = 96, **options) -> dict[str, float]:
-    """{"loss_train", "loss_val"}: the flow matching loss on `samples` windows of TRAIN and of VAL clips. `options` go to `Windows`.
+def held_out_loss(model: Generator, store: LatentStore, seed: int, training: Training, title: str, most: int = 96, **options) -> dict[str, float]:
+    """{"loss_train", "loss_val"}: the loss on windows of TRAIN and of VAL clips, eight batches of the training but at most `most`. `options` go to `Windows`.
 
     Noise and times are the same for both, and clips are drawn evenly: a loss_val far above loss_train means that the model has learnt its clips by heart.
     A split without clips is left out.
     """
+    samples = min(most, 8 * training.batch_size)
     device, size, losses = next(model.parameters()).device, min(16, samples), {}
     rows = {split: np.flatnonzero((store.index["split"] == split.upper()).to_numpy()) for split in ("train", "val")}
     with progress(f"{title}: held-out loss", 2 * (samples // size)) as advance, precision_context(device, training.precision):
