@@ -40,7 +40,7 @@ SITES: dict[str, Site] = {
     ),
     "birch": Site(
         fps=50.0, half_angle=41.0, depth_margin=1.2, axial=0.110, lateral=0.80, dynamic_range=52.0, gain=12.0, gamma=2.00, attenuation=0.22, edge=6.0,
-        haze=-9.0, reverberation=-14.0, noise=-50.0, surround=-18.0, fade=2.8, dropout=0.3, persistence=0.0, overlays=("ruler",),
+        haze=-9.0, reverberation=-14.0, noise=-44.0, surround=-18.0, fade=2.8, dropout=0.3, persistence=0.0, overlays=("ruler",),
     ),
     "cedar": Site(
         fps=30.0, half_angle=36.0, depth_margin=0.3, axial=0.140, lateral=1.05, dynamic_range=47.0, gain=-0.5, gamma=0.95, attenuation=0.40, edge=5.0,
@@ -48,7 +48,7 @@ SITES: dict[str, Site] = {
     ),
     "dogwood": Site(
         fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.145, lateral=0.95, dynamic_range=60.0, gain=2.0, gamma=1.25, attenuation=0.35, edge=7.0,
-        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.3, size=128, quantiser=8, overlays=("ecg", "text"),
+        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.35, size=128, quantiser=8, overlays=("ecg", "text"),
     ),
 }  # fmt: skip
 
