@@ -21,6 +21,7 @@ from echosynth.cohort.latents import LatentStore
 from echosynth.config import preset
 from echosynth.files import read_json, write_json
 from echosynth.generative.objective import draw_images, draw_videos
+from echosynth.metrics import motion
 from echosynth.networks.autoencoder import decode_clip
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
@@ -145,11 +146,9 @@ def seams(study: Study, clips: int, frames: int, steps: int) -> dict:
 
             with torch.inference_mode(), precision_context(torch.device("cpu"), "auto"):
                 latents = draw_videos(video, noise, anchor, ef, frames, steps, 1.0, [torch_rng(0, "seams", int(row))], way == "windowed")
-            clip = decode_clip(autoencoder, latents[0]).astype(np.float32)
-            change = np.abs(np.diff(clip, axis=0)).mean((1, 2))
-            others = np.delete(change, [join - 1 for join in joins])
-            ranks += [float((others < change[join - 1]).mean()) for join in joins]
-            ratios += [float(change[join - 1] / np.median(others)) for join in joins]
+            jumps = motion.seams(decode_clip(autoencoder, latents[0]), np.array(joins))
+            ranks += jumps.quantiles.tolist()
+            ratios += jumps.ratios.tolist()
         evaluations = steps * (1 + len(joins))
         found[way] = {
             "joins": len(ranks),

@@ -61,18 +61,17 @@ def open_or_create_joint(
     names = read_json(root / _NAMES)["studies"]
     if cohorts and list(cohorts) != names:
         raise InputError(f"{root}: was started with the cohorts {', '.join(names)}; give the same ones in the same order, or a new folder")
-    return [_study(root, name, names, None if cohorts is None else cohorts[name], preset_name, seed, init, options, skip_bad, width) for name in names]
-
-
-def _study(root: Path, name: str, names: list[str], cohort: Path | None, preset_name, seed, init, options, skip_bad, width) -> Study:
-    exists = (root / name / "study.yaml").exists()
-    base: StudyConfig = Study.open(root / name).config if exists and preset_name is None and width is None else preset(preset_name or "demo", width)
-    length = next((frames for start, frames in PUBLISHED_FRAMES.items() if name.startswith(start)), None)
-    if base.preset == "paper" and length and not exists:
-        base = base.model_copy(update={"synthesis": base.synthesis.model_copy(update={"frames": length})})
-    config = configure(base, seed, init, options)
-    joint = JointSection(others=tuple(names[1:])) if name == names[0] else JointSection(lead=names[0])
-    return open_or_create(root / name, cohort, config=config.model_copy(update={"joint": joint}), skip_bad=skip_bad)
+    studies = []
+    for name in names:
+        exists = (root / name / "study.yaml").exists()
+        base: StudyConfig = Study.open(root / name).config if exists and preset_name is None and width is None else preset(preset_name or "demo", width)
+        length = next((frames for start, frames in PUBLISHED_FRAMES.items() if name.startswith(start)), None)
+        if base.preset == "paper" and length and not exists:
+            base = base.model_copy(update={"synthesis": base.synthesis.model_copy(update={"frames": length})})
+        joint = JointSection(others=tuple(names[1:])) if name == names[0] else JointSection(lead=names[0])
+        config = configure(base, seed, init, options).model_copy(update={"joint": joint})
+        studies.append(open_or_create(root / name, cohorts[name] if cohorts else None, config=config, skip_bad=skip_bad))
+    return studies
 
 
 def carry_out_joint(studies: list[Study]) -> None:

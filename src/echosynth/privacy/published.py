@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
+from echosynth.privacy.neighbours import nearest, unit
 
 PERCENTILE = 95.0
-_ROWS = 4096  # at a time
 
 
 class Published(NamedTuple):
@@ -28,7 +29,7 @@ class Published(NamedTuple):
 
 
 class PublishedScreen:
-    """The filter, fitted: `gallery` float64 (N, D) of the training samples, standardised; tau; and how many held-out samples it came from."""
+    """The filter, fitted: `gallery` float32 (N, D) of the training samples, standardised; tau; and how many held-out samples it came from."""
 
     def __init__(self, gallery: np.ndarray, tau: float, held_out: int):
         self.gallery, self.tau, self.held_out = gallery, tau, held_out
@@ -80,17 +81,12 @@ def expected_false_rejection(train: int, held_out: int) -> float:
 
 
 def _standardised(features: np.ndarray) -> np.ndarray:
-    """Rows of mean 0 and length 1: their products are Pearson's correlations."""
+    """Rows of mean 0 and length 1, float32: their products are Pearson's correlations."""
     features = features.astype(np.float64) - features.mean(1, keepdims=True, dtype=np.float64)
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return unit(torch.from_numpy(features)).numpy()
 
 
 def _nearest(rows: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row the highest product with the gallery and where it is; memory does not grow with the number of rows."""
-    highest, where = np.empty(len(rows)), np.empty(len(rows), int)
-    for first in range(0, len(rows), _ROWS):
-        part = slice(first, first + _ROWS)
-        products = rows[part] @ gallery.T
-        where[part] = products.argmax(1)
-        highest[part] = products.max(1)
-    return highest, where
+    """Of each row the highest product with the gallery and where it is."""
+    found = nearest(torch.from_numpy(rows), torch.from_numpy(gallery))
+    return found.scores[:, 0].numpy().astype(np.float64), found.rows[:, 0].numpy()

@@ -6,16 +6,15 @@ from echosynth import processes
 from echosynth.cohort.latents import LatentStore, write_latents
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.networks.autoencoder import encode_clip
-from echosynth.networks.kinds import kind_of
 from echosynth.stages.autoencoder import SIZE
-from echosynth.stages.start import cohort_of
+from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study
 
 
 def run(study: Study) -> dict:
     """Leaves the store (cohort/latents.py) in the stage's folder."""
     cohort, folder = cohort_of(study), study.folder("latents")
-    autoencoder = kind_of(study.config.autoencoder.network).from_pretrained(study.folder("autoencoder")).to(processes.state().device)
+    autoencoder = trained(study, "autoencoder", processes.state().device)
 
     def encode(name: str) -> torch.Tensor:
         return encode_clip(autoencoder, to_square(read_clip(cohort.path(name))[0], SIZE))

@@ -28,7 +28,7 @@ from echosynth.privacy.published import PublishedScreen
 from echosynth.privacy.screen import Rate, Screen, draws, rate
 from echosynth.progress import console, progress
 from echosynth.randomness import numpy_rng
-from echosynth.stages.start import begin, cohort_of
+from echosynth.stages.start import begin, cohort_of, trained
 from echosynth.study import Stage, Study
 from echosynth.training.reid import embed_frames, train_reid
 
@@ -69,7 +69,7 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     }
     published = PublishedScreen.fit(first["train"], first["test"])
     published.save(folder)
-    autoencoder = kind_of(study.config.autoencoder.network).from_pretrained(study.folder("autoencoder")).to(processes.state().device)
+    autoencoder = trained(study, "autoencoder", processes.state().device)
     planted = _plant(screen, published, encoder, autoencoder, cohort_of(study), store, train, options, seed)
     recall = {sample: _recall(planted[(planted["sample"] == sample) & planted["near"]]) for sample in ("image", "video")}
     with atomic_file(folder / "planted.parquet") as path:

@@ -10,9 +10,9 @@ from echosynth.cohort.video import read_clip, to_square
 from echosynth.files import atomic_file
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import encode_clip
-from echosynth.networks.kinds import kind_of
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
+from echosynth.stages.start import trained
 from echosynth.study import Study
 
 
@@ -25,13 +25,13 @@ def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.Data
     protocols = Protocols.load(study.folder("reid"))
     cohort = read_cohort(folder, splits=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {name: kind_of(getattr(study.config, name).network).from_pretrained(study.folder(name)).to(device) for name in ("autoencoder", "reid")}
+    autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
     size, rows = 8 * study.config.reid.network.size, []
     with progress("screening", len(cohort.clips)) as advance, torch.inference_mode():
         for name in cohort.clips["name"]:
             clip, fps = read_clip(cohort.path(name))
             clip = to_square(resample(clip, fps, study.config.screen.fps), size)
-            verdicts = protocols.judge(networks["reid"].embed(encode_clip(networks["autoencoder"], clip).to(device)), "video")
+            verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, clip).to(device)), "video")
             rows.append({"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict())
             advance()
     table = pd.DataFrame(rows)

@@ -13,6 +13,7 @@ from echosynth.cohort import echonet
 from echosynth.cohort.echonet import Cohort
 from echosynth.errors import InputError
 from echosynth.networks.base import Network, NetworkConfig
+from echosynth.networks.kinds import kind_of
 from echosynth.progress import console
 from echosynth.study import Study
 
@@ -54,6 +55,11 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig)
     if processes.state().is_main_process:
         console.print(f"{name}: {reason}; training starts from nothing")
     return None
+
+
+def trained(study: Study, stage: str, device: torch.device) -> Network:
+    """The network that the stage autoencoder, image, reid or video has left, on `device` and in evaluation mode. Raises InputError when it is not there or broken."""
+    return kind_of(getattr(study.config, stage).network).from_pretrained(study.folder(stage)).to(device)
 
 
 def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNetwork:

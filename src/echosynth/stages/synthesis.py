@@ -23,13 +23,12 @@ from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.generative.objective import Generator, draw_images, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
-from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
-from echosynth.stages.start import cohort_of
+from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study, peak_memory_mb
 
 GPU_GROUP = 8
@@ -49,9 +48,7 @@ class Models:
 
     @classmethod
     def open(cls, study: Study, device: torch.device) -> "Models":
-        config = study.config
-        kinds = {name: kind_of(getattr(config, name).network) for name in ("autoencoder", "image", "reid", "video")}
-        networks = {name: kind.from_pretrained(study.folder(name)).to(device) for name, kind in kinds.items()}
+        networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
         return cls(**networks, protocols=Protocols.load(study.folder("reid")), device=device)
 
 

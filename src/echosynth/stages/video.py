@@ -17,12 +17,12 @@ def run(study: Study) -> dict:
     section, seed, kind = config.video, config.seed, kind_of(config.video.network)
     store = LatentStore.open(study.folder("latents"))
 
-    def measured(model: Generator) -> dict:
+    def measured(model: Generator, store: LatentStore) -> dict:
         return {"parameters": sum(p.numel() for p in model.parameters())} | held_out_loss(model, store, seed, section.training, "video model", fps=section.fps)
 
     if lead := study.lead():
         shared = adopt(study, lead, "video", kind).to(processes.state().device)
-        return processes.on_first(lambda: measured(shared))
+        return processes.on_first(lambda: measured(shared, store))
     store = LatentStore.join([store, *(LatentStore.open(other.folder("latents")) for other in study.others())])
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
@@ -31,7 +31,7 @@ def run(study: Study) -> dict:
 
     def finish() -> dict:
         model.save_pretrained(folder)
-        return measured(model)
+        return measured(model, store)
 
     return processes.on_first(finish)
 
