@@ -33,7 +33,7 @@ from echosynth.networks.reid import ReidConfig, ReidEncoder
 from echosynth.privacy.pairs import pair_auc
 from echosynth.stages.start import initial
 from echosynth.training.fit import Training
-from echosynth.training.regressor import read_clips, train_regressor
+from echosynth.training.regressor import read_ef, train_regressor
 from echosynth.training.reid import embed_frames, train_reid
 
 # 10th, 50th and 90th percentile over 25 public apical clips of five diagnoses, resized to 112 x 112 by area, first 60 frames at 30 a second.
@@ -164,7 +164,7 @@ def learning() -> dict:
         for kind, root in (("clip", cohort.root / "Videos"), ("still", folder / "stills")):
             videos = [(root / f"{name}.avi", ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
             model = train_regressor(videos, base.evaluation.network, regressor, folder / kind, SEED, f"EF from a {kind}")
-            found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_clips(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s").ef))
+            found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_ef(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s")))
         autoencoder = initial("simulated", "autoencoder", Autoencoder, base.autoencoder.network)
         clips = [simulate_clip(SEED, p, 0, "alder", frames=1) for p in range(100)]
         for kind, mask in (("heart", None), ("surround", surround_mask(clips))):

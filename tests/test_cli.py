@@ -38,6 +38,9 @@ def one_line(err):
         (["run", "study", "--cohort", "nowhere"], "nowhere"),
         (["image", "study"], "study.yaml"),
         (["synthesize", "study", "--out", "there"], "study.yaml"),
+        (["metrics", "nowhere", "neither"], "nowhere"),
+        (["metrics", "nowhere", "neither", "--detector", "i3d=missing.pt"], "missing.pt"),
+        (["metrics", "nowhere", "neither", "--detector", "vgg=missing.pt"], "vgg"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, words):
@@ -60,7 +63,24 @@ def test_check_prints_every_problem_and_exits_with_code_2(capsys, tmp_path):
 def test_help_and_version(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for verb in ["phantom", "check", "run", "autoencoder", "latents", "image", "reid", "video", "regressor", "synthesize", "evaluate", "report", "pretrain", "version"]:
+    for verb in [
+        "phantom",
+        "check",
+        "run",
+        "autoencoder",
+        "latents",
+        "image",
+        "reid",
+        "video",
+        "regressor",
+        "segmentation",
+        "synthesize",
+        "metrics",
+        "evaluate",
+        "report",
+        "pretrain",
+        "version",
+    ]:
         assert f"\n  {verb} " in out
     assert call(capsys, "version")[:2] == (0, "0.1.0\n")
 

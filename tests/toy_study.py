@@ -13,15 +13,15 @@ from echosynth.files import write_json
 from echosynth.study import Study
 
 SECRET = "0XPATIENT"  # begins the name of every clip of the cohort: none may reach the page
-COHORT, STAGES = "site-a", ("autoencoder", "latents", "image", "reid", "video", "regressor", "synthetic", "evaluation")
+COHORT, STAGES = "site-a", ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation", "synthetic", "evaluation")
 METRICS = {
     "autoencoder.psnr": 25.31, "autoencoder.ssim": 0.812, "autoencoder.mae": 0.0231,
     "adherence.r2": 0.861, "adherence.r2_low": 0.82, "adherence.r2_high": 0.89, "adherence.mae": 4.2,
     "trtr.r2": 0.95, "trtr.mae": 2.4, "trtr.rmse": 3.1, "tstr.r2": 0.76, "tstr.r2_low": 0.69, "tstr.r2_high": 0.81, "tstr.r2_of_trtr": 0.8, "tstr.mae": 4.9, "tstr.rmse": 6.2,
     "reid.auc": 0.981, "screen.false_rejection": 0.081, "screen.planted_recall": 0.974, "screen.planted_recall_video": 0.99,
-    "video.frechet": None, "video.frechet_reason": "needs 64 clips, there are 6", "video.frechet_floor": 1.25, "video.frechet_encoder": "5e" * 32, "temporal.real.beat_present": 0.97, "temporal.synthetic.beat_present": 0.94, "temporal.real.beat_seconds": 0.88,
+    "video.frechet": None, "video.frechet_reason": "needs 64 clips, there are 6", "video.frechet_floor": 1.25, "video.encoder": "5e" * 32, "temporal.real.beat_present": 0.97, "temporal.synthetic.beat_present": 0.94, "temporal.real.beat_seconds": 0.88,
     "temporal.synthetic.beat_seconds": 0.91, "grey.real.mean": 31.5, "grey.synthetic.mean": 30.2, "speckle.real.down_1": 0.77, "speckle.synthetic.down_1": None,
-    "seconds.per_synthetic_clip": 1.12,
+    "volumes.r2": 0.8, "volumes.mae": 4.0, "tstr.verdict": "inconclusive", "seconds.per_synthetic_clip": 1.12,
 }  # fmt: skip
 REID = {
     "threshold_image": 0.84, "threshold_video": 0.86, "warning": "the validation split has 12 patients",
@@ -87,6 +87,12 @@ def make_study(root: Path, clips: int = 6, points: int = 40) -> Study:
     pd.DataFrame({"asked": asked, "measured": asked + rng.normal(0, 4, points)}).to_parquet(evaluation / "adherence.parquet")
     for name, spread in (("trtr", 3), ("tstr", 6)):
         pd.DataFrame({"ef": asked, "predicted": asked + rng.normal(0, spread, points)}).to_parquet(evaluation / f"{name}.parquet")
+    pd.DataFrame({"asked": asked, "measured": asked + rng.normal(0, 4, points)}).to_parquet(evaluation / "volumes.parquet")
+    pd.DataFrame({"clips": [10, 40, 160], "r2": [0.3, 0.6, 0.8], "r2_low": [0.2, 0.5, 0.7], "r2_high": [0.4, 0.7, 0.9], "mae": [9.0, 6.0, 4.0]}).to_parquet(
+        evaluation / "curve.parquet"
+    )
+    reached = {"kind": "EF", "stratum": ["EF < 30", "EF >= 70"], "clips": [8, 30], "covered": [0.25, 0.9], "by_real": [0.9, 0.95], "made": [0.01, 0.2]}
+    pd.DataFrame(reached).to_parquet(evaluation / "coverage.parquet")
     time = np.arange(64) / 32
     motion = [
         pd.DataFrame({"kind": kind, "clip": name, "time_s": time, "value": 10 * np.sin(2 * np.pi * time / 0.9 + i) + rng.normal(0, 1, 64)})

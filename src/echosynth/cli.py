@@ -144,6 +144,37 @@ def synthesize(
     )
 
 
+_stage_verb("segmentation", "Train the segmentation of the left ventricle on the cohort's tracings.")
+
+
+@app.command()
+def metrics(
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="the cohort of real clips, with its splits")],
+    synthetic: Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="the cohort to be measured against it")],
+    out: Annotated[Path, typer.Option(help="folder for metrics.json, the tables and the networks that are trained; a second call goes on in it")] = Path("metrics"),
+    preset: Annotated[str, typer.Option(help="whose budgets and options: demo (quick), full, paper (R(2+1)D-18), smoke (no quality)")] = "demo",
+    regressor: Annotated[Path | None, typer.Option(help="folder of an EF regressor trained on REAL's training split, such as STUDY/regressor; without it, one is trained")] = None,
+    detector: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=FILE", help="a TorchScript file, for FVD (i3d=FILE) or FID (inception=FILE) as published; may be repeated")
+    ] = None,
+    seed: Seed = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out the clips of REAL that have a problem")] = False,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of the sections evaluation and segmentation; may be repeated")
+    ] = None,
+) -> None:
+    """Measure a synthetic cohort against a real one: usefulness, likeness, motion, coverage. No study is needed."""
+    from rich.console import Console
+
+    from echosynth.comparing import compare_folders
+    from echosynth.report import comparison_table
+
+    given = [*(options or []), *([f"evaluation.detectors=[{', '.join(repr(str(one)) for one in detector)}]"] if detector else [])]
+    found = compare_folders(real, synthetic, out, preset, regressor, seed, skip_bad, given)
+    Console(highlight=False).print(comparison_table(found))
+    print(out / "metrics.json")
+
+
 _stage_verb("evaluate", "Measure the synthetic cohort against the real one.", "evaluation")
 _stage_verb("report", "Write the report: one offline page and metrics.json.")
 

@@ -14,8 +14,10 @@ from echosynth.networks.denoiser import DenoiserConfig
 from echosynth.networks.paper_config import FULL, SMALL, PaperConfig, PaperGeneratorConfig, PaperRegressorConfig, PaperReidConfig
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.networks.reid import ReidConfig
+from echosynth.networks.segmenter import SegmenterConfig
 from echosynth.privacy.protocols import Protocol
 from echosynth.training.fit import Training
+from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
 _COMPACT = DenoiserConfig()
@@ -99,13 +101,39 @@ class SynthesisSection(Section):
         return ef
 
 
+class SegmentationSection(Section):
+    """The left ventricle, for volumes, tracings and an EF by measurement. Only where the cohort has tracings."""
+
+    enabled: bool = True
+    network: SegmenterConfig = SegmenterConfig()
+    training: Training = SEGMENTER_TRAINING
+
+
 class EvaluationSection(Section):
-    """`regressor` and its budget are the same for TRTR and TSTR."""
+    """`network` and `training` are the same for all regressors, whatever they are trained on."""
 
     network: Annotated[RegressorConfig | PaperRegressorConfig, Field(discriminator="kind")] = RegressorConfig()
     training: Training
     pretrained: str = Field("", description="file with weights of R(2+1)D-18 (Kinetics, say) that the paper's regressor starts from")
+    seeds: int = Field(3, ge=1, description="regressors of each kind; from two on there is a verdict on TSTR")
+    judge: Literal["held-out", "trtr"] = Field(
+        "held-out",
+        description="who reads the EF of synthetic clips: a regressor trained on VAL and TEST, whose patients the generator never saw, or that of TRTR, which costs no training",
+    )
+    trainings: tuple[Literal["mixed", "relabelled"], ...] = Field(
+        ("mixed", "relabelled"), description="besides TRTR and TSTR: on both together; on synthetic clips with the EF a regressor reads"
+    )
+    curve: tuple[float, ...] = Field((0.25, 1.0, 4.0), description="numbers of synthetic clips for TSTR, as multiples of the real training clips")
+    clips: int = Field(256, ge=1, description="of each kind at most, for statistics of the pixels")
+    detectors: tuple[str, ...] = Field((), description="i3d=FILE, inception=FILE: TorchScript files, for FVD and FID as published")
     bootstraps: int = Field(1000, ge=1)
+
+    @field_validator("curve")
+    @classmethod
+    def _positive(cls, curve: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(multiple > 0 for multiple in curve):
+            raise ValueError("multiples of the real training clips are above 0, such as [0.25, 1, 4]")
+        return curve
 
 
 class JointSection(Section):
@@ -126,6 +154,7 @@ class StudyConfig(Section):
     screen: ScreenSection = ScreenSection()
     synthesis: SynthesisSection
     evaluation: EvaluationSection
+    segmentation: SegmentationSection = SegmentationSection()
     joint: JointSection = JointSection()
 
     @model_validator(mode="after")
@@ -155,6 +184,7 @@ def _config(
     encoder: str = "frozen",
     fine_tune: bool = False,
     autoencoder: dict | None = None,
+    evaluation: dict | None = None,
     **others,
 ) -> StudyConfig:
     """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
@@ -174,7 +204,7 @@ def _config(
         reid=ReidSection(training=training["reid"]),
         video=VideoSection(network=network, training=training["video"]),
         synthesis=synthesis,
-        evaluation=EvaluationSection(training=training["evaluation"]),
+        evaluation=EvaluationSection(training=training["evaluation"], **(evaluation or {})),
         **others,
     )
 
@@ -204,6 +234,7 @@ def _paper(width: str = "full") -> StudyConfig:
         screen=ScreenSection(protocol="paper"),
         synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform", long_videos="windowed"),
         evaluation=EvaluationSection(**regressor) if full else PRESETS["demo"].evaluation,
+        segmentation=SegmentationSection(enabled=full),
     )
 
 
@@ -231,6 +262,8 @@ def parse(values: dict, source: str) -> StudyConfig:
         raise InputError(f"{source}: {where}{first['msg'].removeprefix('Value error, ')}") from error
 
 
+_QUICK = {"seeds": 1, "judge": "trtr", "trainings": (), "curve": (), "clips": 64}  # an evaluation that trains nothing but TRTR and TSTR
+
 PRESETS: dict[str, StudyConfig] = {
     "smoke": _config(
         "smoke",
@@ -238,13 +271,17 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=8, image=16, reid=32, video=4, evaluation=8),
         SynthesisSection(videos=12, frames=32, steps=4, image_steps=4),
         screen=ScreenSection(planted_images=8, planted_videos=2),
+        evaluation=dict(seeds=2, curve=(0.5, 4.0), clips=16),
+        segmentation=SegmentationSection(network=SegmenterConfig(size=32, width=8), training=SEGMENTER_TRAINING.model_copy(update={"steps": 10, "batch_size": 8})),
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=300, image=200, reid=400, video=240, evaluation=300),
+        Steps(autoencoder=300, image=200, reid=400, video=180, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=240, guidance=2.0),
+        SynthesisSection(videos=360, guidance=2.0),
         fine_tune=True,
+        evaluation=_QUICK,
+        segmentation=SegmentationSection(enabled=False),
         screen=ScreenSection(alpha=0.03),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
     ),
     "full": _config(

@@ -40,7 +40,7 @@ METRICS = [
     "seconds.per_synthetic_clip",
     "memory.peak_mb",
 ]
-STAGES = ["autoencoder", "latents", "image", "reid", "video", "regressor", "synthetic", "evaluation", "report"]
+STAGES = ["autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation", "synthetic", "evaluation", "report"]
 SLOW_VIDEO = ["--set", "video.training.steps=16", "--set", "video.training.checkpoint_every=4", "--set", "video.training.log_every=1"]
 
 
@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(killed, finished):
 
 def test_every_artefact_is_there(finished):
     study, _, out, _ = finished
-    for name in ("autoencoder", "image", "reid", "video", "regressor"):
+    for name in ("autoencoder", "image", "reid", "video", "regressor", "segmentation", "evaluation/tstr", "evaluation/judge"):
         for file in ("config.json", "model.safetensors", "training.jsonl"):
             assert (study / name / file).stat().st_size > 0
     for file in ("study.yaml", "cohort.json", "latents/index.parquet", "reid/calibration.safetensors", "regressor/predictions.parquet", "synthetic/FileList.csv"):
@@ -161,7 +161,11 @@ def test_the_synthetic_cohort_is_a_cohort(finished, cohort):
     assert not set(report.clips["ef"]) & set(source["ef"].round(2)) or len(set(report.clips["ef"])) > 6
     for row in report.clips.itertuples():
         clip, fps = read_clip(synthetic / "Videos" / f"{row.name}.avi")
-        assert clip.shape == (32, 112, 112) and fps == 32 and (row.frames, row.height, row.width, row.fps) == (32, 112, 112, 32) and np.isnan(row.esv) and np.isnan(row.edv)
+        assert clip.shape == (32, 112, 112) and fps == 32 and (row.frames, row.height, row.width, row.fps) == (32, 112, 112, 32)
+    measured = pd.read_parquet(synthetic / "measured.parquet").set_index("name").loc[report.clips["name"]]
+    for volume in ("esv", "edv"):
+        assert report.clips[volume].to_numpy() == pytest.approx(measured[volume].round(2).to_numpy(), nan_ok=True)
+    assert "**asked**" in (synthetic / "README.md").read_text() and "**measured**" in (synthetic / "README.md").read_text()
     rows = pd.read_parquet(synthetic / "screening.parquet")
     assert list(rows.columns) == ["slot", "attempt", "kind", "kept", "score", "p", "calibrated", "similarity", "published"]
     assert rows.kept.equals(rows.calibrated)
@@ -190,9 +194,23 @@ def releases(finished):
 def test_the_same_seed_gives_the_same_bytes_whatever_the_batch_size(releases):
     first, second = map(digests, releases)
     assert first == second
-    assert sorted(first) == sorted(["FileList.csv", *(name for name in first if name.startswith("Videos/"))]) and len(first) == 7
+    others = {"FileList.csv", "README.md", "VolumeTracings.csv", "measured.parquet"}
+    assert {name for name in first if not name.startswith("Videos/")} == others and len(first) == 6 + len(others)
     report = inspect(releases[0])
     assert not report.problems and set(report.clips["frames"]) == {80} and report.clips["ef"].between(10, 90).all()
+
+
+def test_two_cohorts_are_compared_without_a_study(finished, cohort, tmp_path):
+    study, out = finished[0], tmp_path / "figures"
+    smoke = [cohort, study / "synthetic", "--out", out, "--preset", "smoke", "--regressor", study / "regressor"]
+    printed, _ = echosynth("metrics", *smoke)
+    found, of_study = (json.loads(path.read_text()) for path in (out / "metrics.json", study / "evaluation" / "metrics.json"))
+    for key in ("adherence.r2", "trtr.mae", "tstr.mae", "mixed.r2", "volumes.measured", "segmentation.dice", "grey.synthetic.mean"):
+        assert found[key] == of_study[key], key  # the same cohorts, the same seed, the same figures
+    assert "Train on synthetic, test on real" in printed and str(out / "metrics.json") in printed
+    process = echosynth("metrics", *smoke, "--seed", 1, wait=False)
+    _, err = process.communicate()
+    assert process.returncode == 2 and err.startswith("echosynth: error: --out") and err.count("\n") == 1
 
 
 def test_another_seed_gives_other_bytes_and_a_fixed_ef_is_kept(finished, releases):
@@ -200,7 +218,7 @@ def test_another_seed_gives_other_bytes_and_a_fixed_ef_is_kept(finished, release
     echosynth("synthesize", finished[0], "--videos", 3, "--frames", 20, "--steps", 2, "--ef", "35", "--seed", 6, "--out", out)
     clips = inspect(out).clips
     assert set(clips["ef"]) == {35.0} and set(clips["frames"]) == {20} and set(clips["split"]) == {"TRAIN", "VAL", "TEST"}
-    assert not set(digests(out)) & (set(digests(releases[0])) - {"FileList.csv"})
+    assert not set(digests(out)) & {name for name in digests(releases[0]) if name.startswith("Videos/")}
 
 
 def test_a_folder_in_use_is_not_written_to(finished, releases):

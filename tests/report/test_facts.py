@@ -42,7 +42,7 @@ def test_tables_fold_intervals_and_keep_every_other_key():
     assert rows["tstr.r2"]["interval"] == "0.69 to 0.81"
     assert "tstr.r2_low" not in rows and "video.frechet_reason" not in rows
     assert {"tstr.limits_low", "tstr.limits_high", "video.frechet"} <= set(rows)
-    assert rows["tstr.limits_low"]["value"] == "−8.0 EF points" and rows["video.frechet_encoder"]["value"] == "5e5e5e5e5e5e"
+    assert rows["tstr.limits_low"]["value"] == "−8.0 EF points" and rows["video.encoder"]["value"] == "5e5e5e5e5e5e"
 
 
 def test_tables_set_real_beside_synthetic():

@@ -1,4 +1,4 @@
-"""The stages `regressor` and `evaluation` on toy hearts, beside stages that are already done."""
+"""The stages `regressor`, `segmentation` and `evaluation` on toy hearts, beside stages that are already done."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,20 @@ import pytest
 from echosynth.cohort.echonet import read_cohort, write_filelist, write_patients
 from echosynth.cohort.video import write_clip
 from echosynth.config import EvaluationSection, preset
+from echosynth.evaluation.compare import compare
 from echosynth.files import read_json
-from echosynth.networks.regressor import Regressor, RegressorConfig
-from echosynth.stages import evaluation, regressor
+from echosynth.networks.regressor import RegressorConfig
+from echosynth.stages import evaluation, regressor, segmentation
 from echosynth.stages.start import save_cohort
 from echosynth.study import Stage, Study
 from echosynth.training.fit import Training
 from toy_hearts import beating_ellipse
 
 NEEDED = "autoencoder.psnr adherence.r2 adherence.mae trtr.r2 trtr.mae tstr.r2 tstr.mae reid.auc screen.false_rejection screen.planted_recall video.frechet video.frechet_floor"
+NEEDED += (
+    " judge.mae trts.r2 mixed.r2 relabelled.r2 relabelled.verdict tstr.verdict tstr.auc_40 tstr.calibration_slope tstr.r2_sd tstr.seeds curve.r2_of_6 curve.r2_of_12 curve.r2_of_96"
+)
+NEEDED += " video.frechet_infinity video.kid video.precision video.coverage coverage.patients appearance.radiomics appearance.flow volumes.r2"
 NEEDED += " seconds.total seconds.per_synthetic_clip memory.peak_mb trtr.r2_low trtr.r2_high tstr.mae_low temporal.real.flicker temporal.synthetic.beat_present"
 
 
@@ -39,7 +44,8 @@ def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluation")
     a_cohort(root / "cohort", {"TRAIN": 24, "VAL": 16, "TEST": 16}, seed=1, clips_each=2)
     network = RegressorConfig(size=32, width=8, features=4)
-    section = EvaluationSection(network=network, training=Training(steps=12, batch_size=4, learning_rate=2e-3), bootstraps=50)
+    training = Training(steps=12, batch_size=4, learning_rate=2e-3)
+    section = EvaluationSection(network=network, training=training, seeds=2, curve=(0.25, 0.5, 4), clips=16, bootstraps=50)
     cohort = read_cohort(root / "cohort")
     study = Study.create(root / "study", preset("smoke").model_copy(update={"evaluation": section}), root / "cohort", cohort.fingerprint)
     save_cohort(study, cohort)
@@ -54,7 +60,7 @@ def study(tmp_path_factory):
         if name == "synthetic":
             a_cohort(study.folder("synthetic"), {"TRAIN": 12, "VAL": 4, "TEST": 4}, seed=2)
         study.finish(stage, key, summary, 100.0)
-    assert study.carry_out(regressor.STAGE) and study.carry_out(evaluation.STAGE)
+    assert all(study.carry_out(stage) for stage in (regressor.STAGE, segmentation.STAGE, evaluation.STAGE))
     return study
 
 
@@ -72,16 +78,17 @@ def test_all_figures_are_there(study):
     for name in ("trtr", "tstr", "adherence"):
         assert metrics[f"{name}.mae_low"] <= metrics[f"{name}.mae"] <= metrics[f"{name}.mae_high"]
     assert all(metrics[f"temporal.{kind}.beat_present"] > 0.5 for kind in ("real", "synthetic"))
-    assert metrics["video.frechet"] > 0 and metrics["video.frechet_floor"] > 0 and metrics["video.frechet_samples"] == 16
+    assert metrics["video.frechet"] > 0 and metrics["video.frechet_floor"] > 0 and metrics["video.samples"] == 16
     assert study.summary("evaluation")["summary"]["trtr.r2"] == metrics["trtr.r2"]
 
 
 def test_figures_agree_with_the_tables(study):
     metrics, folder = read_json(study.folder("evaluation") / "metrics.json"), study.folder("evaluation")
-    for name, columns, clips in (("adherence", ["asked", "measured"], 20), ("trtr", ["ef", "predicted"], 16), ("tstr", ["ef", "predicted"], 16)):
+    seeds = ["ef", "predicted", "predicted_2"]
+    for name, columns, clips in (("adherence", ["asked", "measured"], 20), ("trtr", seeds, 16), ("tstr", seeds, 16)):
         table = pd.read_parquet(folder / f"{name}.parquet")
         assert list(table) == columns and len(table) == clips == metrics[f"{name}.clips"]
-        assert metrics[f"{name}.mae"] == pytest.approx((table[columns[1]] - table[columns[0]]).abs().mean())
+        assert metrics[f"{name}.mae"] == pytest.approx(table[columns[1:]].sub(table[columns[0]], axis=0).abs().mean().mean())
     asked = pd.read_parquet(folder / "adherence.parquet")["asked"]
     assert asked.tolist() == read_cohort(study.folder("synthetic"), splits=False).clips["ef"].tolist()
     predictions = pd.read_parquet(study.folder("regressor") / "predictions.parquet")
@@ -104,13 +111,26 @@ def test_a_second_run_does_nothing(study):
     assert not study.carry_out(regressor.STAGE) and not study.carry_out(evaluation.STAGE)
 
 
-def test_figures_that_mean_nothing_are_null_with_the_reason(study, tmp_path):
+def test_what_cannot_be_known_is_null_with_the_reason(study):
+    metrics = read_json(study.folder("evaluation") / "metrics.json")
+    assert metrics["curve.r2_of_12"] == pytest.approx(metrics["curve.r2_of_12"]) and metrics["curve.r2_of_96"] is None and "fewer than 96" in metrics["curve.r2_of_96_reason"]
+    assert metrics["video.kid"] is None and "50 needed" in metrics["video.kid_reason"] and "50 needed" in metrics["coverage.patients_reason"]
+    assert metrics["volumes.r2"] is None and "VolumeTracings" in metrics["volumes.r2_reason"]
+    assert metrics["tstr.seeds"] == 2 and metrics["tstr.verdict"] in ("non-inferior", "inferior", "inconclusive")
+
+
+def test_the_kinds_of_training_differ_in_what_they_are_trained_on(study):
+    folder = study.folder("evaluation")
+    weights = {path.parent.name: path.read_bytes() for path in folder.glob("*/model.safetensors")}
+    assert set(weights) == {"tstr", "tstr-2", "trtr-2", "mixed", "mixed-2", "relabelled", "relabelled-2", "curve-6", "judge"}  # 12 clips are all there are: the first of TSTR
+    assert len(set(weights.values())) == len(weights)
+
+
+def test_figures_that_mean_nothing_are_null(study, tmp_path):
     """Four clips that all beat alike although they were asked for different EFs: no covariance of features, and no adherence."""
-    a_cohort(tmp_path, {"TRAIN": 2, "VAL": 1, "TEST": 1}, seed=3, obeys=False)
-    real, synthetic = read_cohort(study.cohort_path), read_cohort(tmp_path, splits=False)
-    out = tmp_path / "evaluation"
-    out.mkdir()
-    student = Regressor.from_pretrained(study.folder("evaluation") / "tstr")
-    metrics = evaluation.usefulness(study, real, synthetic, student, out)
+    a_cohort(tmp_path / "made", {"TRAIN": 2, "VAL": 1, "TEST": 1}, seed=3, obeys=False)
+    real, synthetic = read_cohort(study.cohort_path), read_cohort(tmp_path / "made", splits=False)
+    section = study.config.evaluation.model_copy(update={"seeds": 1, "judge": "trtr", "trainings": (), "curve": ()})
+    metrics = compare(real, synthetic, section, tmp_path / "out", study.folder("regressor"), 0, 32.0)
     assert metrics["video.frechet"] is None and metrics["video.frechet_floor"] is None and "5 needed" in metrics["video.frechet_reason"]
-    assert metrics["adherence.r2"] < 0.5
+    assert metrics["adherence.r2"] < 0.5 and metrics["tstr.verdict"] == "none: 1 seed a kind" and "trts.r2" not in metrics

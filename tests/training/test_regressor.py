@@ -11,7 +11,7 @@ from echosynth.errors import InputError
 from echosynth.metrics.ejection import agreement
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.training.fit import Training
-from echosynth.training.regressor import SmallClips, _draw, read_clips, tidy, train_regressor
+from echosynth.training.regressor import SmallClips, _draw, read_ef, tidy, train_regressor
 from toy_hearts import beating_ellipse
 
 SMALL = RegressorConfig(size=32, width=16, features=16, dropout=0.0)
@@ -32,9 +32,7 @@ def test_it_learns_to_read_hearts_that_it_never_saw(hearts, tmp_path):
     order = np.random.default_rng(1).permutation(len(hearts))
     train, test = [hearts[i] for i in order[:48]], [hearts[i] for i in order[48:]]
     regressor = train_regressor(train, SMALL, Training(steps=120, batch_size=8, learning_rate=4e-3), tmp_path, 0, "test")
-    reading = read_clips(regressor, [path for path, _ in test], "test")
-    assert agreement([ef for _, ef in test], reading.ef).r2 > 0.7
-    assert reading.features.shape == (12, 16) and np.linalg.matrix_rank(reading.features - reading.features.mean(0)) > 1
+    assert agreement([ef for _, ef in test], read_ef(regressor, [path for path, _ in test], "test")).r2 > 0.7
 
 
 def test_same_seed_same_weights_and_a_finished_training_is_not_repeated(hearts, tmp_path):

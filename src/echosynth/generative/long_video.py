@@ -10,6 +10,7 @@ from echosynth.generative.samplers import OnStep, exponential
 from echosynth.networks.denoiser import Condition, Denoiser
 
 SETTLE = 8.0  # frames over which a window's first difference from what it continues dies away
+OVERLAP = 16  # frames that a continued window is told
 STRIDE = 32  # frames from one overlapping window to the next, as published
 _LATE = 0.3  # the time at which a window is asked how it shows the known frames: nearly all is decided
 
@@ -22,7 +23,7 @@ def stream_video(
     frames: int,
     steps: int,
     guidance: float = 1.0,
-    overlap: int = 16,
+    overlap: int = OVERLAP,
     on_step: OnStep | None = None,
     sampler: Callable[..., Tensor] = exponential,
 ) -> Iterator[Tensor]:
@@ -72,7 +73,7 @@ def sample_video(
     frames: int,
     steps: int,
     guidance: float = 1.0,
-    overlap: int = 16,
+    overlap: int = OVERLAP,
     on_step: OnStep | None = None,
     sampler: Callable[..., Tensor] = exponential,
 ) -> Tensor:

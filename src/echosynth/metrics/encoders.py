@@ -7,7 +7,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from echosynth.networks.regressor import Regressor, windows
+from echosynth.networks.base import Network, NetworkConfig
+from echosynth.networks.kinds import kind_of
+from echosynth.networks.regressor import RegressorConfig
 
 
 class Encoder(Protocol):
@@ -23,21 +25,25 @@ class Encoder(Protocol):
 
 
 class InDomain:
-    """The EF regressor of a study as an encoder: it knows hearts and needs no file from elsewhere. Features of the first two seconds of a clip; a shorter one is mirrored in time."""
+    """An EF regressor as an encoder: it knows hearts and needs no file from elsewhere. Features of what it reads at once of a clip, `frames` frames at `fps` (None: the clip's own)."""
 
     name = "in-domain"
 
-    def __init__(self, regressor: Regressor, sha256: str):
-        self.regressor, self.sha256, self.dims = regressor.eval(), sha256, regressor.config.features
+    def __init__(self, regressor: Network, sha256: str):
+        self.regressor, self.sha256 = regressor.eval(), sha256
+        if isinstance(regressor.config, RegressorConfig):  # shorter clips are mirrored in time
+            self.dims, self.frames, self.fps = regressor.config.features, regressor.config.frames, regressor.config.fps
+        else:
+            self.dims, self.frames, self.fps = regressor.model.fc.in_features, regressor.config.frames * regressor.config.period, None
 
     @classmethod
-    def open(cls, folder: Path, device: str = "cpu") -> "InDomain":
-        """Opens the regressor saved in `folder`. Raises InputError when there is none."""
-        regressor = Regressor.from_pretrained(folder).to(device)
+    def open(cls, folder: Path, network: NetworkConfig | None = None, device: str = "cpu") -> "InDomain":
+        """Opens the regressor saved in `folder`, of the kind of `network` (None: the compact one). Raises InputError when there is none."""
+        regressor = kind_of(network or RegressorConfig()).from_pretrained(folder).to(device)
         return cls(regressor, hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
 
     @torch.inference_mode()
     def features(self, clips: np.ndarray, fps: float) -> np.ndarray:
         device = next(self.regressor.parameters()).device
-        batch = torch.cat([windows(clip, fps, self.regressor.config, most=1) for clip in clips])
+        batch = torch.cat([self.regressor.windows(clip, fps, most=1) for clip in clips])
         return self.regressor.features(batch.to(device)).double().cpu().numpy()

@@ -46,6 +46,16 @@ def video_windows(
     return found
 
 
+def opening_windows(names: Sequence[str], lengths: np.ndarray, rates: np.ndarray, frames: int, fps: float | None, clips: int = 2048) -> list[Window]:
+    """The first `frames` frames at `fps`, as many as there are, of each of the first `clips` videos in the order of their names: for an encoder that knows what to do with a short clip."""
+    found = []
+    for row in sorted(range(len(names)), key=names.__getitem__)[:clips]:
+        step = 1.0 if fps is None else max(rates[row] / fps, 1.0)
+        count = min(frames, int((lengths[row] - 1) / step + 1e-6) + 1)
+        found.append(Window(row, np.minimum(np.round(np.arange(count) * step).astype(int), lengths[row] - 1), float(rates[row] / step)))
+    return found
+
+
 def image_windows(lengths: np.ndarray, rates: np.ndarray, images: int, seed: int = 0) -> list[Window]:
     """`images` single frames, drawn from all frames of all videos without repetition (all of them, if there are fewer), by video and frame. StyleGAN-V takes all frames of the real videos and 50,000 synthetic ones."""
     firsts = np.cumsum(lengths) - lengths

@@ -115,10 +115,3 @@ def predict_ef(regressor: Network, clip: np.ndarray, fps: float) -> float:
     """EF in percent of a clip uint8 (T, H, W): the mean over windows that cover it. Deterministic."""
     device = next(regressor.parameters()).device
     return 100 * float(torch.cat([regressor(part.to(device)) for part in regressor.windows(clip, fps).split(_TOGETHER)]).mean())
-
-
-@torch.inference_mode()
-def clip_features(regressor: Network, clip: np.ndarray, fps: float) -> np.ndarray:
-    """Features (D,) float64 of a clip uint8 (T, H, W), of its first window."""
-    device = next(regressor.parameters()).device
-    return regressor.features(regressor.windows(clip, fps, most=1).to(device))[0].double().cpu().numpy()

@@ -38,7 +38,7 @@ def gather_metrics(study: Study) -> dict[str, Any]:
 
 
 def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """One metric as text: label, words, value or the reason why there is none, interval, target, and whether it is met (None: no target or no value)."""
+    """One metric as text: label, words, value or the reason why there is none, interval, floor (what real clips reach against real ones), target, and whether it is met (None: no target or no value)."""
     about, value = entry(key), metrics.get(key)
     low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
@@ -50,14 +50,15 @@ def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
         "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
         "reason": "" if is_number(value) or isinstance(value, str) else f"not computed: {reason}",
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
+        "floor": show(metrics[f"{key}_floor"], about, unit=False) if is_number(metrics.get(f"{key}_floor")) else "",
         "target": show_target(about),
         "met": about.target.met(value) if is_number(value) and about.target else None,
     }
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All metrics by prefix: `rows`, and `pairs` of what was measured on real and on synthetic clips alike. The ends of an interval stand in the row of their figure."""
-    aside = {f"{key}{end}" for key in metrics for end in ("_low", "_high", "_reason")}
+    """All metrics by prefix: `rows`, and `pairs` of what was measured on real and on synthetic clips alike. The ends of an interval and the floor stand in the row of their figure."""
+    aside = {f"{key}{end}" for key in metrics for end in ("_low", "_high", "_floor", "_floor_sd", "_reason")}
     found: dict[str, dict[str, Any]] = {}
     for key, value in metrics.items():
         if key in aside or not (value is None or is_number(value) or key in ENTRIES):
@@ -68,7 +69,8 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             table["pairs"].append(metric_row(metrics, key) | {"key": f"{prefix}.*.{rest.removeprefix('real.')}", "synthetic": metric_row(metrics, twin)["value"]})
         elif not (rest.startswith("synthetic.") and f"{prefix}.real.{rest.removeprefix('synthetic.')}" in metrics):
             table["rows"].append(metric_row(metrics, key))
-    return [table | {"intervals": any(row["interval"] for row in table["rows"]), "targets": any(row["target"] for row in table["rows"])} for table in found.values()]
+    columns = ("interval", "floor", "target")
+    return [table | {f"{column}s": any(row[column] for row in table["rows"]) for column in columns} for table in found.values()]
 
 
 def beat_sentence(metrics: Mapping[str, Any]) -> str:
@@ -140,4 +142,19 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
         row = metric_row(metrics, key)
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
         table.add_row(entry(key).brief or key, row["value"] or "–", mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: "))
+    return table
+
+
+def comparison_table(metrics: Mapping[str, Any]) -> Table:
+    """All figures of two cohorts, for a terminal: group, figure, value, interval, floor. Figures that were measured on either kind of clips stand side by side."""
+    table = Table(header_style="bold")
+    for name, side in (("figure", "left"), ("value", "right"), ("95 % interval", "right"), ("real to real", "right")):
+        table.add_column(name, justify=side, overflow="fold")
+    for part in tables(metrics):
+        table.add_section()
+        table.add_row(f"[bold]{part['title']}[/]")
+        for row in part["rows"]:
+            table.add_row(f"  {row['label']}", row["value"] or f"[dim]{row['reason'].removeprefix('not computed: ')}[/]", row["interval"], row["floor"])
+        for row in part["pairs"]:
+            table.add_row(f"  {row['label']}, real | synthetic", f"{row['value'] or '–'} | {row['synthetic'] or '–'}")
     return table

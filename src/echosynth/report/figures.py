@@ -94,6 +94,60 @@ def scatter(x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str, note: str, c
     return draw(plot, f"Scatter plot of {len(x)} clips: {ylabel} against {xlabel}. {note.replace(chr(10), ', ')}.{more}", height=3.6)
 
 
+def bland_altman(truth: np.ndarray, predicted: np.ndarray, colour: str) -> Markup:
+    """Differences over means (Bland & Altman 1986), with the mean difference and the limits of agreement, all in EF points."""
+    mean, difference = (truth + predicted) / 2, predicted - truth
+    bias, spread = difference.mean(), difference.std(ddof=1) if len(difference) > 1 else 0.0
+    shown = np.linspace(0, len(mean) - 1, min(len(mean), _POINTS)).round().astype(int)
+
+    def plot(axes: Axes) -> None:
+        axes.scatter(mean[shown], difference[shown], s=13, color=colour, alpha=0.55, linewidths=0)
+        for level, style in ((bias, "-"), (bias - 1.96 * spread, (0, (4, 3))), (bias + 1.96 * spread, (0, (4, 3)))):
+            axes.axhline(level, color=INK, linewidth=1, linestyle=style)
+            axes.annotate(f"{level:+.1f}".replace("-", "−"), (1, level), xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8.5)
+        axes.set(xlabel="mean of predicted and true EF (%)", ylabel="predicted minus true (EF points)")
+
+    return draw(
+        plot, f"Bland-Altman plot of {len(mean)} clips: bias {bias:.1f}, limits of agreement {bias - 1.96 * spread:.1f} to {bias + 1.96 * spread:.1f} EF points.", height=3.6
+    )
+
+
+def calibration(groups: Mapping[str, tuple[np.ndarray, np.ndarray, str]], bins: int = 6) -> Markup:
+    """Mean truth, with its 95 % interval, of clips in `bins` groups of one size by their prediction; `groups` maps a name to (predicted, true, colour), in percent."""
+    every = np.concatenate([values for predicted, truth, _ in groups.values() for values in (predicted, truth)])
+    low, high = bounds(every, 20, 80)
+
+    def plot(axes: Axes) -> None:
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for name, (predicted, truth, colour) in groups.items():
+            parts = [part for part in np.array_split(np.argsort(predicted, kind="stable"), bins) if len(part)]
+            error = [1.96 * truth[part].std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in parts]
+            x, y = [predicted[part].mean() for part in parts], [truth[part].mean() for part in parts]
+            axes.errorbar(x, y, yerr=error, color=colour, marker="o", markersize=4, capsize=2, label=name)
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel="EF predicted (%)", ylabel="mean true EF (%)", aspect="equal")
+        axes.legend(loc="upper left")
+
+    return draw(plot, f"Calibration: mean true EF over predicted EF, {' and '.join(groups)}.", height=3.6)
+
+
+def curve(clips: np.ndarray, r2: np.ndarray, low: np.ndarray, high: np.ndarray, reference: float | None) -> Markup:
+    """R2 over the number of clips, with intervals, beside a `reference`."""
+
+    def plot(axes: Axes) -> None:
+        axes.fill_between(clips, low, high, color=SYNTHETIC, alpha=0.2, linewidth=0)
+        axes.plot(clips, r2, color=SYNTHETIC, marker="o")
+        if reference is not None:
+            axes.axhline(reference, color=REAL, linewidth=1.2, linestyle=(0, (4, 3)), label="trained on real clips")
+            axes.legend(loc="lower right")
+        axes.set(xlabel="synthetic clips trained on", ylabel="R² on real test patients", ylim=(min(0.0, float(low.min())), 1))
+        if len(clips) > 1:
+            axes.set_xscale("log")
+        axes.set_xticks(clips, [f"{count:,.0f}" for count in clips], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+
+    return draw(plot, f"R² over the number of synthetic clips: {', '.join(f'{r:.2f} of {c:.0f}' for c, r in zip(clips, r2, strict=True))}.", height=3.6)
+
+
 def _thinned(values: np.ndarray, most: int) -> np.ndarray:
     """Means over at most `most` consecutive runs of `values`."""
     return np.array([part.mean() for part in np.array_split(values, min(most, len(values)))])

@@ -41,6 +41,30 @@ class Entry:
 GROUPS: dict[str, Group] = {
     "autoencoder": Group("Reconstruction", "What the compression of the frames alone loses, on clips that the autoencoder was not trained on."),
     "adherence": Group("EF adherence", "Whether a synthetic clip shows the ejection fraction (EF) that was asked for, as read by a regressor trained on real clips."),
+    "volumes": Group(
+        "EF adherence, by volumes",
+        "The same, by the volumes of the left ventricle that a segmentation network measures; it was trained on tracings of patients whom the generator never saw.",
+    ),
+    "judge": Group(
+        "The judge",
+        "How well the regressor that judges EF adherence reads real clips that it never saw: nothing can adhere better than this. The generator never saw the judge's patients.",
+    ),
+    "segmentation": Group("The segmentation", "How well the segmentation network does on real clips that it never saw."),
+    "trts": Group("Train on real, test on synthetic", "The regressors of TRTR, read on the synthetic clips."),
+    "mixed": Group("Train on both, test on real", "The same regressor and budget, trained on the real and the synthetic clips together."),
+    "relabelled": Group(
+        "Train on relabelled synthetic, test on real",
+        "Synthetic clips with the EF that a regressor trained on real clips reads from them, instead of the one asked for. Not to be mixed up with TSTR: knowledge of the real labels flows in.",
+    ),
+    "curve": Group("Training on fewer or more synthetic clips", "TSTR for several numbers of synthetic clips."),
+    "coverage": Group("Coverage", "Whether every real patient finds a synthetic neighbour."),
+    "appearance": Group("Likeness without a network", "Distances between statistics of the pixels: 0 is equal; read them against the column real to real."),
+    "ventricle": Group("Beats of the left ventricle", "Whether the beats of one clip are alike, from the measured volumes; medians over the clips."),
+    "seams": Group("Seams of long videos", "Whether clips made piece by piece show where they were joined."),
+    "fvd_16": Group("FVD, 16 frames", "On the features of the user's I3D file, by the rules of StyleGAN-V (fvd2048_16f)."),
+    "fvd_128": Group("FVD, 128 frames", "On the features of the user's I3D file, by the rules of StyleGAN-V (fvd2048_128f)."),
+    "fvd_128_every_8": Group("FVD, every eighth of 128 frames", "On the features of the user's I3D file, by the rules of StyleGAN-V (fvd2048_128f_subsample8f)."),
+    "fid": Group("FID", "On the features of single frames of the user's Inception file."),
     "trtr": Group("Train on real, test on real", "The reference: an EF regressor trained on the cohort and tested on held-out real patients."),
     "tstr": Group(
         "Train on synthetic, test on real",
@@ -61,6 +85,7 @@ GROUPS: dict[str, Group] = {
 _R2 = "share of the variance of EF that the reading explains: 1 is perfect, 0 is no better than always guessing the mean"
 _MAE = "mean absolute error of the reading"
 _RMSE = "root mean square error of the reading: like the MAE, but large errors weigh more"
+_AUC = "chance that a clip of an EF under it is read lower than one above it: 1 is perfect, 0.5 is a coin"
 _FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is indistinguishable; read it against the floor"
 
 ENTRIES: dict[str, Entry] = {
@@ -82,6 +107,30 @@ ENTRIES: dict[str, Entry] = {
     "tstr.r2_of_trtr": Entry(
         "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on real ones", "", 2, Target(0.85, "at least"), brief="  relative to TRTR"
     ),
+    "tstr.verdict": Entry(
+        "Verdict", "whether training on synthetic clips loses at most 1.0 EF points of MAE against training on real ones (non-inferior), more (inferior), or cannot be told"
+    ),
+    "mixed.verdict": Entry("Verdict", "the same for training on both kinds together"),
+    "relabelled.verdict": Entry("Verdict", "the same for relabelled synthetic clips"),
+    "volumes.measured": Entry("Clips measured", "share of the synthetic clips in which a beating ventricle was found", PERCENT, 0),
+    "segmentation.dice": Entry("Dice", "overlap of the found with the traced ventricle: 1 is perfect", "", 3),
+    "segmentation.measured": Entry("Clips measured", "share of the real clips in which a beating ventricle was found", PERCENT, 0),
+    "segmentation.ef_r2": Entry("R², EF by volumes", f"{_R2}, on real clips", "", 2),
+    "segmentation.ef_mae": Entry("MAE, EF by volumes", "mean absolute error on real clips", POINTS, 1),
+    "segmentation.ef_bias": Entry("Bias, EF by volumes", "mean of measured minus true EF on real clips", POINTS, 1),
+    "coverage.patients": Entry("Patients reached", "share of the held-out real patients with a synthetic clip as near as their fifth nearest real neighbour", PERCENT, 0),
+    "coverage.strata_missed": Entry("Strata hardly made", "strata of EF or phenotype that synthetic clips reach less than half as often as real ones do", "", 0),
+    "appearance.radiomics": Entry("Radiomics", "Fréchet distance of 26 hand-made features of grey levels and texture", "", 2),
+    "appearance.speckle_spectrum": Entry("Speckle spectrum", "difference of the power of the texture, averaged over spatial frequencies", DECIBEL, 2),
+    "appearance.temporal_spectrum": Entry("Spectrum over time", "difference of the power over time, averaged over frequencies", DECIBEL, 2),
+    "appearance.flow": Entry("Optical flow", "difference of the speeds of what moves, in standard deviations of real clips", "", 2),
+    "seams.quantile": Entry("Place among the changes", "where the change at a join stands among all changes of its clip: 0.5 without seams, 1 where every join jumps", "", 2),
+    "seams.ratio": Entry("Change at a join", "the change at a join over the median change", "", 2),
+    "ventricle.beat_seconds": Entry("Beat", "length of a beat", SECONDS, 2),
+    "ventricle.edv_spread": Entry("Spread of end-diastolic volumes", "from beat to beat, in percent of their mean", "", 1),
+    "ventricle.esv_spread": Entry("Spread of end-systolic volumes", "from beat to beat, in percent of their mean", "", 1),
+    "ventricle.ef_spread": Entry("Spread of EF", "from beat to beat", POINTS, 1),
+    "ventricle.beat_spread": Entry("Spread of the beat", "of the times from beat to beat, in percent of their mean", "", 1),
     "reid.auc": Entry(
         "AUC",
         "chance that two images of one unseen patient score as more alike than images of two patients: 1 is perfect, 0.5 is a coin",
@@ -128,8 +177,11 @@ ENTRIES: dict[str, Entry] = {
         2,
         brief="  its floor, real to real",
     ),
-    "video.frechet_samples": Entry("Clips a side", "size of the samples between which the distances are taken", "", 0),
-    "video.frechet_encoder": Entry("Encoder", "fingerprint (SHA-256) of the network whose features are compared: distances of different networks cannot be compared"),
+    **{
+        f"{prefix}.encoder": Entry("Encoder", "fingerprint (SHA-256) of the network whose features are compared: distances of different networks cannot be compared")
+        for prefix in ("video", "fvd_16", "fvd_128", "fvd_128_every_8", "fid")
+    },
+    **{f"{prefix}.worst_stratum": Entry("Worst stratum", "the range of EF with the largest error") for prefix in ("adherence", "trtr", "trts", "tstr", "mixed", "relabelled")},
     "temporal.beat_present": Entry(
         "Clips with a beat",
         "share of the clips whose motion has a regular period of 0.3 to 1.5 s",
@@ -168,7 +220,23 @@ _KINDS: dict[str, Entry] = {
     "psnr": ENTRIES["autoencoder.psnr"],
     "ssim": ENTRIES["autoencoder.ssim"],
     "auc": Entry("AUC", "area under the receiver operating characteristic", "", 3),
+    "r2_sd": Entry("R², spread", "standard deviation over the seeds of the training", "", 3),
+    "seeds": Entry("Seeds", "regressors that the figures are means over", "", 0),
+    "auc_35": Entry("AUC, EF < 35 %", _AUC, "", 3),
+    "auc_40": Entry("AUC, EF < 40 %", _AUC, "", 3),
+    "auc_50": Entry("AUC, EF < 50 %", _AUC, "", 3),
+    "calibration_slope": Entry("Calibration slope", "of the line through truth against prediction: 1 is right, less means predictions too extreme", "", 2),
+    "calibration_intercept": Entry("Calibration intercept", "of the line through truth against prediction", POINTS, 1),
+    "worst_stratum_mae": Entry("MAE in the worst stratum", "of reduced, mildly reduced and preserved EF", POINTS, 1),
     "frechet": Entry("Fréchet distance", _FRECHET),
+    "frechet_infinity": Entry("Fréchet distance at infinity", "the same without the bias that few samples give it, extrapolated", "", 2),
+    "kid": Entry("Kernel distance", "unbiased at any number of samples (KID; on videos KVD): 0 on average where there is no difference", "", 4),
+    "precision": Entry("Precision", "share of the synthetic samples that lie among real ones", "", 2),
+    "recall": Entry("Recall", "share of the real samples that lie among synthetic ones; read it with the precision", "", 2),
+    "density": Entry("Density", "how densely real samples lie about synthetic ones: 1 for equal sets", "", 2),
+    "coverage": Entry("Coverage", "share of the real samples with a synthetic neighbour; read it with the density", "", 2),
+    "samples": Entry("Samples a side", "between which the distances are taken", "", 0),
+    "inception_score": Entry("Inception score", "how sure a classifier of photographs is, and how many classes it sees; it looks at no real image", "", 2),
     "frechet_floor": ENTRIES["video.frechet_floor"],
 }
 

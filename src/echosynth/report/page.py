@@ -89,8 +89,34 @@ def _charts(study: Study, metrics: dict[str, Any], synthetic: pd.DataFrame | Non
                 "The EF that each synthetic clip was asked to show, against the EF that a regressor trained on real clips reads from it.",
                 lambda: scatter(study, metrics, "adherence", ("asked", "measured"), _ASKED, figures.SYNTHETIC),
             ),
+            panel(
+                "EF adherence, by volumes",
+                "The same, against the EF of the left ventricle's volumes as a segmentation network measures them. It was trained on tracings of patients that the generator never saw.",
+                lambda: scatter(study, metrics, "volumes", ("asked", "measured"), _ASKED, figures.SYNTHETIC),
+            ),
+            panel(
+                "Agreement of TSTR with the truth (Bland-Altman)",
+                "By how much the regressor that saw synthetic clips only is off, over the range of EF. The lines are the mean difference and the limits of agreement.",
+                lambda: pieces.bland_altman(study, "tstr"),
+            ),
+            panel(
+                "Calibration",
+                "The mean EF of the clips for which about a certain EF is predicted, with 95 % intervals. On the diagonal a prediction means what it says.",
+                lambda: pieces.calibration(study),
+            ),
+            panel(
+                "How many synthetic clips it takes",
+                "R² of training on more and more synthetic clips, with 95 % intervals; the line is training on real clips.",
+                lambda: pieces.curve(study, metrics),
+            ),
             panel("Distribution of EF", "How often each EF occurs in the cohort's training split and in the synthetic cohort.", lambda: pieces.ef_histogram(cohort, synthetic)),
         ],
+        "reached": panel(
+            "Who is reached",
+            "A held-out real clip is reached when a synthetic clip is as near to it, in a network's features, as its fifth nearest clip of other patients; the column beside says how many are reached by as many real clips. "
+            "What the generator hardly makes: strata of which less than half as many are reached.",
+            lambda: pieces.reached(study),
+        ),
         "screening": [
             panel(
                 "Still images",

@@ -86,6 +86,46 @@ def ef_scatter(study: Study, metrics: Mapping[str, Any], prefix: str, columns: t
     return figures.scatter(*(table[column].to_numpy(float) for column in columns), *labels, "\n".join([*notes, f"n = {len(table)}"]), colour)
 
 
+def bland_altman(study: Study, prefix: str) -> Markup:
+    """Predicted minus true EF over their mean, of `evaluation/<prefix>.parquet`."""
+    table = _table(study, "evaluation", f"{prefix}.parquet", ("ef", "predicted")).dropna()
+    return figures.bland_altman(table["ef"].to_numpy(float), table["predicted"].to_numpy(float), figures.SYNTHETIC)
+
+
+def calibration(study: Study) -> Markup:
+    """True over predicted EF, of TRTR and of TSTR."""
+    groups = {}
+    for name, prefix, colour in (("trained on real", "trtr", figures.REAL), ("trained on synthetic", "tstr", figures.SYNTHETIC)):
+        table = _table(study, "evaluation", f"{prefix}.parquet", ("ef", "predicted")).dropna()
+        groups[name] = (table["predicted"].to_numpy(float), table["ef"].to_numpy(float), colour)
+    return figures.calibration(groups)
+
+
+def curve(study: Study, metrics: Mapping[str, Any]) -> Markup:
+    """R2 of TSTR over the number of synthetic clips."""
+    if not (study.folder("evaluation") / "curve.parquet").exists():
+        raise NotComputed("this preset trains no regressors for it; evaluation.curve asks for them")
+    table = _table(study, "evaluation", "curve.parquet", ("clips", "r2", "r2_low", "r2_high")).sort_values("clips")
+    return figures.curve(*(table[name].to_numpy(float) for name in ("clips", "r2", "r2_low", "r2_high")), metrics.get("trtr.r2"))
+
+
+def reached(study: Study) -> list[dict]:
+    """Which strata of held-out real clips have synthetic neighbours."""
+    table = _table(study, "evaluation", "coverage.parquet", ("kind", "stratum", "clips", "covered", "by_real", "made"))
+    return [
+        {
+            "stratum": row.stratum,
+            "clips": f"{row.clips:,}",
+            "covered": f"{row.covered * 100:.0f} %",
+            "share": round(row.covered * 100, 1),
+            "by_real": f"{row.by_real * 100:.0f} %",
+            "made": f"{row.made * 100:.0f} %" if is_number(row.made) else "–",
+            "missed": row.clips >= 5 and row.covered < 0.5 * row.by_real,
+        }
+        for row in table.itertuples()
+    ]
+
+
 def ef_histogram(real: pd.DataFrame | None, synthetic: pd.DataFrame | None) -> Markup:
     """EFs of the cohort's training split beside those of the synthetic cohort."""
     groups = {"cohort, training split": (real.loc[real["split"] == "TRAIN", "ef"].dropna().to_numpy(float), figures.REAL)} if real is not None else {}

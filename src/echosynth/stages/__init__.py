@@ -1,5 +1,5 @@
 """The stages of a study, in the order in which a run takes them."""
 
-from echosynth.stages import autoencoder, evaluation, image, latents, regressor, reid, synthesis, video
+from echosynth.stages import autoencoder, evaluation, image, latents, regressor, reid, segmentation, synthesis, video
 
-STAGES = (autoencoder.STAGE, latents.STAGE, image.STAGE, reid.STAGE, video.STAGE, regressor.STAGE, synthesis.STAGE, evaluation.STAGE)
+STAGES = (autoencoder.STAGE, latents.STAGE, image.STAGE, reid.STAGE, video.STAGE, regressor.STAGE, segmentation.STAGE, synthesis.STAGE, evaluation.STAGE)

@@ -1,7 +1,6 @@
 """The EF regressor of a study, trained on the real training split.
 
-One regressor serves twice. Read on the held-out real patients it is TRTR: train on real, test on real. Read on synthetic clips it judges whether they have the EF asked for: the generator's
-training never saw it, so its word is independent.
+Read on the held-out real patients it is TRTR: train on real, test on real. Its features are those that distances of whole clips are taken on.
 """
 
 from pathlib import Path
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from echosynth import processes
+from echosynth.evaluation.trainings import HELD_OUT
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement
 from echosynth.networks.kinds import kind_of
 from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
-from echosynth.training.regressor import read_clips, tidy, train_regressor
-
-STRANGERS = ("VAL", "TEST")  # splits that no regressor is trained on
+from echosynth.training.regressor import read_ef, tidy, train_regressor
 
 
 def run(study: Study) -> dict:
@@ -35,10 +33,10 @@ def run(study: Study) -> dict:
         regressor = train_regressor(videos, config.network, config.training, folder, study.config.seed, "EF regressor", config.pretrained)
 
     def finish() -> dict:
-        held_out = cohort.clips[cohort.clips["split"].isin(STRANGERS)]
-        reading = read_clips(regressor, [cohort.path(name) for name in held_out["name"]], "EF of held-out clips")
+        held_out = cohort.clips[cohort.clips["split"].isin(HELD_OUT)]
+        predicted = read_ef(regressor, [cohort.path(name) for name in held_out["name"]], "EF of held-out clips")
         _, patient = np.unique(held_out["patient"].astype(str), return_inverse=True)
-        table = pd.DataFrame({"split": held_out["split"].to_numpy(), "patient": patient, "ef": held_out["ef"].to_numpy(), "predicted": reading.ef})
+        table = pd.DataFrame({"split": held_out["split"].to_numpy(), "patient": patient, "ef": held_out["ef"].to_numpy(), "predicted": predicted})
         with atomic_file(folder / "predictions.parquet") as path:
             table.to_parquet(path, index=False)
         tidy(folder)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist
+from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
 from echosynth.cohort.video import write_clip
 from echosynth.config import SynthesisSection
 from echosynth.errors import InputError
@@ -28,10 +28,13 @@ from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study, peak_memory_mb
+from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
+MEASURED = "measured.parquet"
 EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
 
 
@@ -117,7 +120,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
-    write_filelist(out, clips)
+    _measure(study, out, clips)
     journal.path.unlink()
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
@@ -132,6 +135,34 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
         "published_rejected": int((~rows["published"] & (rows["kind"] == "image")).sum()),
         "memory_mb": peak_memory_mb(),
     }
+
+
+def _measure(study: Study, out: Path, clips: pd.DataFrame) -> None:
+    """Measures volumes and tracings where the study has a segmentation, says what is asked for and what is measured, and writes the list of the clips, last of all."""
+    found = segmenter_of(study)
+    if found is not None:
+        segmenter, ml = found
+        measured = measure_clips(segmenter, [out / "Videos" / f"{name}.avi" for name in clips["name"]], "volumes of synthetic clips", ml)
+        with atomic_file(out / MEASURED) as partial:
+            measured.clips.to_parquet(partial, index=False)
+        write_tracings(out, measured.tracings)
+        clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
+    with atomic_file(out / "README.md") as partial:
+        partial.write_text(_README + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
+    write_filelist(out, clips)
+
+
+_README = """# Synthetic echocardiograms
+
+No clip shows a patient: all were made by generative models (echosynth). The layout is that of EchoNet-Dynamic.
+
+- `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show. It was not measured.
+"""
+_WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured** on the finished clips by a segmentation network; nobody has traced them. They need not give the EF that was asked for. Millilitres
+  rest on one mean pixel size, so they say little of how large a heart is. A clip without a beat that the network could find has none.
+- `{MEASURED}` has, for each clip, the EF by these volumes (`ef`, in percent), and how much the volumes vary from beat to beat.
+"""
+_WITHOUT_VOLUMES = "- `ESV` and `EDV` are empty: no segmentation was trained.\n"
 
 
 def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, journal: "_Journal", advance: Callable) -> None:
@@ -238,7 +269,7 @@ def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> di
 
 STAGE = Stage(
     "synthetic",
-    inputs=("autoencoder", "latents", "image", "reid", "video"),
+    inputs=("autoencoder", "latents", "image", "reid", "video", "segmentation"),
     sections=("synthesis", "screen"),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
 )

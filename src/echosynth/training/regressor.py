@@ -17,7 +17,7 @@ from echosynth.files import atomic_file, read_json, write_json
 from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.paper_config import PaperRegressorConfig
-from echosynth.networks.regressor import Regressor, RegressorConfig, clip_features, predict_ef, window_indices
+from echosynth.networks.regressor import Regressor, RegressorConfig, predict_ef, window_indices
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 from echosynth.training import paper_regressor
@@ -145,22 +145,12 @@ def _draw(clips: SmallClips, network: RegressorConfig, seed: int, sample: int) -
     return clip, clips.frames[clips.firsts[clip] + frames], warp, light
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a regressor says of n clips: `ef` (n,) in percent, `features` (n, D)."""
-
-    ef: np.ndarray
-    features: np.ndarray
-
-
-def read_clips(regressor: Network, paths: Sequence[Path], title: str) -> Reading:
-    """Reads EF and features of some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
+def read_ef(regressor: Network, paths: Sequence[Path], title: str) -> np.ndarray:
+    """EF in percent (n,) that a regressor reads from some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
     regressor.to("cuda" if torch.cuda.is_available() else "cpu")
-    ef, features = [], []
+    ef = np.empty(len(paths))
     with progress(title, len(paths)) as advance:
-        for path in paths:
-            clip, fps = read_clip(path)
-            ef.append(predict_ef(regressor, clip, fps))
-            features.append(clip_features(regressor, clip, fps))
+        for number, path in enumerate(paths):
+            ef[number] = predict_ef(regressor, *read_clip(path))
             advance()
-    return Reading(np.array(ef), np.array(features).reshape(len(ef), -1))
+    return ef

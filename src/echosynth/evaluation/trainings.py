@@ -1,0 +1,80 @@
+"""The regressors of an evaluation: one network, one budget, and only what they are trained on differs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from echosynth import processes
+from echosynth.cohort.echonet import Cohort
+from echosynth.config import EvaluationSection
+from echosynth.errors import InputError
+from echosynth.networks.base import Network
+from echosynth.randomness import numpy_rng
+from echosynth.training.regressor import read_ef, tidy, train_regressor
+
+Videos = list[tuple[Path, float]]
+"""(path, EF in percent) of each clip."""
+HELD_OUT = ("VAL", "TEST")  # splits that neither the generator nor the regressors of TRTR are trained on
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The regressors of each kind, one a seed."""
+
+    real: list[Network]
+    synthetic: list[Network]
+    mixed: list[Network]  # real and synthetic clips together
+    relabelled: list[Network]  # synthetic clips with the EF that the first regressor of `real` reads from them
+    curve: dict[int, Network | None]  # by the number of synthetic clips; None where there are not as many
+    judge: Network
+    judge_is_held_out: bool
+
+
+def train_all(real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int, regressor: Network) -> Trained:
+    """Trains what `section` asks for, each kind in a folder of its own under `folder`, on all processes; what is trained already is opened. `regressor` is the first of the kind `real`.
+
+    Raises InputError when a video cannot be read.
+    """
+    of_real, of_synthetic = videos(real, ("TRAIN",)), videos(synthetic, ("TRAIN",))
+
+    def train(kind: str, clips: Videos, title: str, first: int = 0, seeds: int | None = None) -> list[Network]:
+        found = []
+        for k in range(first, section.seeds if seeds is None else seeds):
+            name = kind if k == 0 else f"{kind}-{k + 1}"
+            one = seed if k == 0 else int(numpy_rng(seed, "regressor seed", k).integers(2**31))
+            found.append(
+                train_regressor(clips, section.network, section.training, folder / name, one, f"{title}, seed {k + 1}" if section.seeds > 1 else title, section.pretrained)
+            )
+            processes.on_first(lambda name=name: tidy(folder / name))
+        return found
+
+    trained = {"real": [regressor, *train("trtr", of_real, "TRTR regressor", first=1)], "synthetic": train("tstr", of_synthetic, "TSTR regressor"), "mixed": [], "relabelled": []}
+    if "mixed" in section.trainings:
+        trained["mixed"] = train("mixed", of_real + of_synthetic, "regressor on both")
+    if "relabelled" in section.trainings:
+        paths = [path for path, _ in of_synthetic]
+        read = processes.on_first(lambda: read_ef(regressor, paths, "relabelling synthetic clips").tolist())
+        trained["relabelled"] = train("relabelled", list(zip(paths, read, strict=True)), "regressor on relabelled clips")
+    curve: dict[int, Network | None] = {}
+    for multiple in section.curve:
+        count = max(1, round(multiple * len(of_real)))
+        if count == len(of_synthetic):
+            curve[count] = trained["synthetic"][0]
+        else:
+            curve[count] = train(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips", seeds=1)[0] if count < len(of_synthetic) else None
+    judge = train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)[0] if section.judge == "held-out" else regressor
+    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out")
+
+
+def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:
+    """The clips of some splits, of a cohort without splits all of them. Raises InputError where there are none."""
+    rows = cohort.clips[cohort.clips["split"].isin(splits)] if cohort.clips["split"].notna().any() else cohort.clips
+    if rows.empty:
+        raise InputError(f"{cohort.root}: no clip in the split {' or '.join(splits)}; mend the column Split of FileList.csv")
+    return [(cohort.path(name), float(ef)) for name, ef in zip(rows["name"], rows["ef"], strict=True)]
+
+
+def readings(regressors: list[Network], paths: list[Path], title: str) -> np.ndarray:
+    """EF in percent (seeds, n) that each of `regressors` reads from the videos."""
+    return np.stack([read_ef(regressor, paths, title) for regressor in regressors])

@@ -1,0 +1,115 @@
+"""Is the synthetic cohort useful, and does it obey? What regressors that were trained on it, on real clips, or on both say of real test patients, and of synthetic clips."""
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from echosynth.cohort.echonet import Cohort
+from echosynth.config import EvaluationSection
+from echosynth.evaluation.trainings import HELD_OUT, Trained, readings, videos
+from echosynth.files import atomic_file
+from echosynth.metrics.ejection import agreement, auc, bootstrap_interval, calibration, ef_strata, mae, patient_weights, r2, rmse, strata_mae
+from echosynth.metrics.utility import compare_training
+from echosynth.randomness import numpy_rng
+
+LOW_EF = (35.0, 40.0, 50.0)  # percent: defibrillators, reduced, mildly reduced
+JUDGED = 256  # real clips on which the judge is measured
+
+
+def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int) -> dict:
+    """Figures "adherence.*", "judge.*", "trtr.*", "trts.*", "tstr.*" and so on; leaves a table of the readings of each in `folder`.
+
+    Intervals are 95 % bootstraps over patients (each synthetic clip is a patient of its own), paired where two kinds read the same clips.
+    """
+    made = [synthetic.path(name) for name in synthetic.clips["name"]]
+    asked = synthetic.clips["ef"].to_numpy(float)
+    alone = patient_weights(np.arange(len(asked)), section.bootstraps, numpy_rng(seed, "bootstrap adherence"))
+    by_judge = readings([trained.judge], made, "EF of synthetic clips")
+    _table(folder / "adherence.parquet", asked=asked, measured=by_judge[0])
+    metrics = figures("adherence", asked, by_judge, alone)
+    if trained.judge_is_held_out:
+        unseen = videos(real, ("TRAIN",))[:JUDGED]
+        truth = np.array([ef for _, ef in unseen])
+        metrics |= _flat("judge", agreement(truth, readings([trained.judge], [path for path, _ in unseen], "the judge on real clips")[0]).as_dict())
+        metrics |= figures("trts", asked, readings(trained.real, made, "TRTS: EF of synthetic clips"), alone)
+
+    test = real.split("TEST")
+    paths, ef, patients = [real.path(name) for name in test["name"]], test["ef"].to_numpy(float), test["patient"].to_numpy().astype(str)
+    weights = patient_weights(patients, section.bootstraps, numpy_rng(seed, "bootstrap test"))
+    kinds = {"trtr": trained.real, "tstr": trained.synthetic, "mixed": trained.mixed, "relabelled": trained.relabelled}
+    read = {kind: readings(regressors, paths, f"{kind.upper()}: EF of test clips") for kind, regressors in kinds.items() if regressors}
+    for kind, predicted in read.items():
+        _table(folder / f"{kind}.parquet", ef=ef, **{f"predicted_{k + 1}" if k else "predicted": one for k, one in enumerate(predicted)})
+        metrics |= figures(kind, ef, predicted, weights)
+    metrics["tstr.r2_of_trtr"] = metrics["tstr.r2"] / metrics["trtr.r2"] if metrics["trtr.r2"] > 0 else math.nan
+    for kind in read.keys() - {"trtr"}:
+        compared = compare_training(ef, read["trtr"], read[kind], patients, seed, max(section.bootstraps, 100))
+        metrics |= {f"{kind}.mae_more_than_trtr": compared.difference, f"{kind}.mae_more_than_trtr_low": compared.low, f"{kind}.mae_more_than_trtr_high": compared.high}
+        metrics[f"{kind}.verdict"] = compared.verdict or f"none: {compared.seeds} seed a kind"
+    metrics |= _curve(trained, paths, ef, weights, folder)
+    return metrics
+
+
+def held_out(real: Cohort) -> pd.DataFrame:
+    """The clips that neither the generator nor the regressors of TRTR were trained on."""
+    return real.clips[real.clips["split"].isin(HELD_OUT)]
+
+
+def figures(prefix: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict:
+    """All figures of agreement of readings `predicted` (seeds, n) with `truth` (n,): means over the seeds, with intervals from the bootstrap `weights`, and the spread of R2 over the seeds."""
+    each = [agreement(truth, one).as_dict() for one in predicted]
+    metrics = {f"{prefix}.{key}": float(np.mean([one[key] for one in each])) for key in each[0]}
+    for key, metric in (("r2", r2), ("mae", mae), ("rmse", rmse)):
+        over_seeds = partial(_mean_over_seeds, metric)
+        metrics[f"{prefix}.{key}_low"], metrics[f"{prefix}.{key}_high"] = bootstrap_interval(over_seeds, truth, predicted, weights)
+    for below in LOW_EF:
+        values = [float(auc(truth, one, below=below)) for one in predicted]
+        metrics[f"{prefix}.auc_{below:g}"] = float(np.mean(values))
+        if not math.isfinite(metrics[f"{prefix}.auc_{below:g}"]):
+            metrics[f"{prefix}.auc_{below:g}_reason"] = f"no clip on one side of an EF of {below:g} %"
+    lines = [calibration(truth, one) for one in predicted]
+    metrics |= {
+        f"{prefix}.calibration_slope": float(np.mean([line.slope for line in lines])),
+        f"{prefix}.calibration_intercept": float(np.mean([line.intercept for line in lines])),
+    }
+    worst = [strata_mae(truth, one, ef_strata(truth)) for one in predicted]
+    if worst[0]:
+        means = {stratum.name: float(np.mean([found.mae for one in worst for found in one if found.name == stratum.name])) for stratum in worst[0]}
+        name = max(means, key=means.__getitem__)
+        metrics |= {f"{prefix}.worst_stratum": name, f"{prefix}.worst_stratum_mae": means[name]}
+    if len(predicted) > 1:
+        metrics |= {f"{prefix}.r2_sd": float(np.std([one["r2"] for one in each], ddof=1)), f"{prefix}.seeds": len(predicted)}
+    return metrics
+
+
+def _mean_over_seeds(metric, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.mean([metric(truth, one, weights) for one in predicted], axis=0)
+
+
+def _curve(trained: Trained, paths: list[Path], ef: np.ndarray, weights: np.ndarray, folder: Path) -> dict:
+    """TSTR against the number of synthetic clips: curve.parquet, and figures "curve.N"."""
+    metrics, rows = {}, []
+    for count, regressor in trained.curve.items():
+        key = f"curve.r2_of_{count}"
+        if regressor is None:
+            metrics |= {key: None, f"{key}_reason": f"the synthetic cohort has fewer than {count} clips to train on"}
+            continue
+        found = figures("x", ef, readings([regressor], paths, f"TSTR of {count} clips"), weights)
+        metrics |= {key: found["x.r2"], f"{key}_low": found["x.r2_low"], f"{key}_high": found["x.r2_high"]}
+        rows.append({"clips": count} | {name: found[f"x.{name}"] for name in ("r2", "r2_low", "r2_high", "mae")})
+    if rows:
+        _table(folder / "curve.parquet", **pd.DataFrame(rows))
+    return metrics
+
+
+def _flat(name: str, values: dict) -> dict:
+    return {f"{name}.{key}": value for key, value in values.items()}
+
+
+def _table(path: Path, **columns: Iterable) -> None:
+    with atomic_file(path) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)
