@@ -153,7 +153,8 @@ def test_a_second_run_does_nothing(finished, cohort):
 def test_the_synthetic_cohort_is_a_cohort(finished, cohort):
     synthetic = finished[0] / "synthetic"
     report = inspect(synthetic)
-    assert not report.problems and not report.warnings and len(report.clips) == 12
+    assert not report.problems and len(report.clips) == 12
+    assert all("volumes give" in str(warning) for warning in report.warnings)  # hearts of six training steps do not obey the EF, and the segmentation says so
     out, _ = echosynth("check", synthetic)
     assert "12 clips" in out and "no problem" in out
     source = read_cohort(cohort).clips
@@ -202,15 +203,15 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_batch_size(releases):
 
 def test_two_cohorts_are_compared_without_a_study(finished, cohort, tmp_path):
     study, out = finished[0], tmp_path / "figures"
-    smoke = [cohort, study / "synthetic", "--out", out, "--preset", "smoke", "--regressor", study / "regressor"]
+    smoke = [cohort, study / "synthetic", "--out", out, "--preset", "smoke", "--regressor", study / "regressor", "--set", "evaluation.trainings=[]", "--set", "evaluation.curve=[]"]
     printed, _ = echosynth("metrics", *smoke)
     found, of_study = (json.loads(path.read_text()) for path in (out / "metrics.json", study / "evaluation" / "metrics.json"))
-    for key in ("adherence.r2", "trtr.mae", "tstr.mae", "mixed.r2", "volumes.measured", "segmentation.dice", "grey.synthetic.mean"):
+    for key in ("adherence.r2", "trtr.mae", "tstr.mae", "judge.mae", "volumes.measured", "segmentation.dice", "grey.synthetic.mean"):
         assert found[key] == of_study[key], key  # the same cohorts, the same seed, the same figures
     assert "Train on synthetic, test on real" in printed and str(out / "metrics.json") in printed
     process = echosynth("metrics", *smoke, "--seed", 1, wait=False)
     _, err = process.communicate()
-    assert process.returncode == 2 and err.startswith("echosynth: error: --out") and err.count("\n") == 1
+    assert process.returncode == 2 and err.splitlines()[-1].startswith("echosynth: error: --out") and "Traceback" not in err
 
 
 def test_another_seed_gives_other_bytes_and_a_fixed_ef_is_kept(finished, releases):
