@@ -106,6 +106,7 @@ def bland_altman(truth: np.ndarray, predicted: np.ndarray, colour: str) -> Marku
             axes.axhline(level, color=INK, linewidth=1, linestyle=style)
             axes.annotate(f"{level:+.1f}".replace("-", "−"), (1, level), xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8.5)
         axes.set(xlabel="mean of predicted and true EF (%)", ylabel="predicted minus true (EF points)")
+        axes.margins(y=0.12)
 
     return draw(
         plot, f"Bland-Altman plot of {len(mean)} clips: bias {bias:.1f}, limits of agreement {bias - 1.96 * spread:.1f} to {bias + 1.96 * spread:.1f} EF points.", height=3.6

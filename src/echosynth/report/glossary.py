@@ -208,8 +208,8 @@ ENTRIES: dict[str, Entry] = {
 # For keys of a known kind without an entry of their own, such as image.frechet.
 _KINDS: dict[str, Entry] = {
     "r2": Entry("R²", _R2),
-    "mae": Entry("MAE", "mean absolute error", "", 2),
-    "rmse": Entry("RMSE", "root mean square error", "", 2),
+    "mae": Entry("MAE", _MAE, POINTS, 1),
+    "rmse": Entry("RMSE", _RMSE, POINTS, 1),
     "mae_more_than_trtr": Entry("MAE more than real training", "MAE minus that of training on real clips, paired by patient: 0 is no loss", POINTS, 1),
     "bias": Entry("Bias", "mean of reading minus truth", POINTS, 1),
     "slope": Entry("Slope", "of the line through reading against truth: 1 is right, less than 1 pulls towards the mean", "", 2),
