@@ -204,6 +204,34 @@ def screen(
 
 
 @app.command()
+def audit(study: StudyFolder) -> None:
+    """Attack what lies in the study's synthetic cohort now, and write the passport: STUDY/audit/passport.html."""
+    from echosynth.audit.examine import audit as audit_
+    from echosynth.audit.passport import write_passport
+    from echosynth.study import Study
+
+    opened = Study.open(study)
+    found = audit_(opened)
+    for check in found["gate"]["checks"]:
+        print(f"{check['outcome']:<8} {check['name']}: {check['words']}")
+    print("the gate is open" if found["gate"]["open"] else "the gate is closed")
+    print(write_passport(opened, found, study / "audit")[0])
+
+
+@app.command()
+def release(
+    study: StudyFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder of the release: the synthetic cohort and the public passport")],
+    override: Annotated[str, typer.Option(metavar="REASON", help="release although the gate is closed; the passport tells the reason")] = "",
+) -> None:
+    """Hand out the audited synthetic cohort; refuses, with the reasons, while a check of the audit fails."""
+    from echosynth.audit.release import release as release_
+    from echosynth.study import Study
+
+    print(release_(Study.open(study), out, override))
+
+
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the phantoms, the study and the weights")],
     patients: Annotated[int, typer.Option(min=8)] = 1200,

@@ -136,6 +136,21 @@ class EvaluationSection(Section):
         return curve
 
 
+class AuditSection(Section):
+    """What a release is held to (audit/gate.py). A limit closes the gate where the whole interval of the figure lies beyond it."""
+
+    canaries: int = Field(0, ge=0, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
+    weights: bool = Field(True, description="attack the weights too, not only the clips: slower, and needed before weights are shared")
+    clips: int = Field(2000, ge=10, description="of members and of strangers that the attacks look at, at most")
+    copy_recall: float = Field(0.95, gt=0, lt=1, description="of planted near-copies that the line for naming a copy catches")
+    min_recall: float = Field(0.95, ge=0, le=1, description="of planted near-copies that the screen has to catch")
+    max_auc: float = Field(0.55, ge=0.5, le=1, description="of any membership attack")
+    max_caught: float = Field(0.05, ge=0, le=1, description="members caught at 1 % false alarms")
+    max_risk: float = Field(0.1, ge=0, le=1, description="singling out, linkability, inference, beyond the control")
+    min_copying_z: float = Field(-3.0, le=0, description="of C_T")
+    max_epsilon: float = Field(1.0, ge=0, description="lower bound that canaries may show")
+
+
 class JointSection(Section):
     """A run of several cohorts (joint.py): names of studies in the same folder. The lead trains the autoencoder and the video model for all, `others` are those it trains for."""
 
@@ -155,6 +170,7 @@ class StudyConfig(Section):
     synthesis: SynthesisSection
     evaluation: EvaluationSection
     segmentation: SegmentationSection = SegmentationSection()
+    audit: AuditSection = AuditSection()
     joint: JointSection = JointSection()
 
     @model_validator(mode="after")

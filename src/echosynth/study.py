@@ -128,7 +128,9 @@ class Study:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _input(self, name: str) -> str:
-        return self.fingerprint if name == "cohort" else self.summary(name)["key"]
+        if name != "cohort":
+            return self.summary(name)["key"]
+        return f"{self.fingerprint} less canaries of {self.config.audit.canaries}" if self.config.audit.canaries else self.fingerprint
 
     def done(self, stage: Stage) -> bool:
         path = self.folder(stage.name) / "stage.json"

@@ -1,5 +1,6 @@
 """Where a stage starts from: the study's cohort, and the weights that `init` names."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from importlib.resources import files
@@ -14,9 +15,11 @@ from echosynth.cohort.echonet import Cohort
 from echosynth.errors import InputError
 from echosynth.networks.base import Network, NetworkConfig
 from echosynth.networks.kinds import kind_of
+from echosynth.privacy.canaries import Canaries, toss
 from echosynth.progress import console
 from echosynth.study import Study
 
+LEFT_OUT = "LEFT_OUT"
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
@@ -26,8 +29,23 @@ def save_cohort(study: Study, cohort: Cohort) -> None:
 
 
 def cohort_of(study: Study) -> Cohort:
-    """The cohort that the study was started on."""
-    return echonet.load_cohort(study.folder("cohort"))
+    """The cohort that the study was started on. Canaries on whom the coin fell so are in the split LEFT_OUT, of which no stage learns."""
+    cohort, tossed = echonet.load_cohort(study.folder("cohort")), canaries_of(study)
+    if tossed is None:
+        return cohort
+    clips = cohort.clips.assign(split=cohort.clips["split"].mask(cohort.clips["patient"].astype(str).isin(tossed.left_out), LEFT_OUT))
+    return dataclasses.replace(cohort, clips=clips)
+
+
+def canaries_of(study: Study) -> Canaries | None:
+    """The training patients for whom a coin was tossed before training; None where the study has none. Raises InputError when there are not as many patients."""
+    count = study.config.audit.canaries
+    if not count:
+        return None
+    clips = echonet.load_cohort(study.folder("cohort")).split("TRAIN")
+    if count >= clips["patient"].nunique():
+        raise InputError(f"audit.canaries: {count} canaries of {clips['patient'].nunique()} training patients; leave most patients to learn from")
+    return toss(clips["patient"], count, study.config.seed)
 
 
 def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork | None:

@@ -1,0 +1,108 @@
+"""The gate: which checks a release has to pass, and whether it does."""
+
+from dataclasses import dataclass
+
+from echosynth.config import AuditSection
+
+PASSED, FAILED, UNCLEAR, SKIPPED = "passed", "failed", "unclear", "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what it asks, its outcome ("passed", "failed", "unclear": the limit lies within the interval, "skipped"), and the figures."""
+
+    name: str
+    outcome: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Open when no check failed and none that is required was skipped."""
+
+    open: bool
+    checks: tuple[Check, ...]
+
+
+def decide(found: dict, section: AuditSection) -> Gate:
+    """The checks on what an audit found (examine.py). A check that a limit lies within the interval of is unclear: told, but it does not close the gate, since too few patients would close every gate."""
+    screening, planted, harms = found["screening"], found["planted"], found["harms"]
+    names = ", ".join(screening["copies"][:5]) + (" and more" if len(screening["copies"]) > 5 else "")
+    checks = [
+        _splits(found["splits"]),
+        Check(
+            "No copy of a training clip",
+            FAILED if screening["copies"] else PASSED,
+            f"{len(screening['copies'])} of {screening['clips']} clips lie as near to a training clip as planted copies do{': ' + names if names else ''}",
+        ),
+        _rejections("Calibrated screen, now", screening["calibrated"]),
+        _rejections("Judge that took no part in the filtering", screening["judge"]),
+        _planted(planted, section),
+        *(_attack(attack, section) for attack in found["attacks"]),
+        *(_harm(words, harms.get(key), section) for words, key in (("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference"))),
+        _copying(harms["data_copying"], section),
+        _canary(found["canaries"], section),
+        Check("Differential privacy", SKIPPED, "the models were not trained with differential privacy: there is no upper bound on what they give away"),
+    ]
+    if not section.weights:
+        checks.append(Check("Attacks on the weights", SKIPPED, "audit.weights is off: nothing is known of what the weights give away, do not share them"))
+    return Gate(not any(check.outcome == FAILED for check in checks), tuple(checks))
+
+
+def _splits(splits: dict) -> Check:
+    sides = ", ".join(f"{split} {part['patients']} patients" for split, part in splits["of_split"].items())
+    if splits["in_two_splits"]:
+        return Check("Splits share no patient", FAILED, f"{splits['in_two_splits']} patients are in two splits, so no figure here can be trusted")
+    if not splits["patients_known"]:
+        return Check(
+            "Splits share no patient",
+            UNCLEAR,
+            f"the cohort has no patients.csv: every clip was taken for a patient of its own, and a patient with two clips may be in two splits ({sides})",
+        )
+    return Check("Splits share no patient", PASSED, sides)
+
+
+def _rejections(name: str, told: dict) -> Check:
+    rejected = told["rejected"]
+    words = f"{rejected['share'] * 100:.1f} % rejected ({rejected['low'] * 100:.1f} to {rejected['high'] * 100:.1f}), {told['allowed'] * 100:.1f} % is what strangers suffer"
+    return Check(name, FAILED if told["p_excess"] < 0.001 else UNCLEAR if rejected["share"] > told["allowed"] else PASSED, words)
+
+
+def _planted(planted: dict, section: AuditSection) -> Check:
+    recall, low = planted.get("planted_recall"), planted.get("planted_recall_low")
+    if recall is None or low is None:
+        return Check("Planted copies are caught", FAILED, "no copy was planted")
+    outcome = FAILED if recall < section.min_recall else UNCLEAR if low < section.min_recall else PASSED
+    return Check("Planted copies are caught", outcome, f"{recall * 100:.1f} % of near-copies (at least {low * 100:.1f} %), {section.min_recall * 100:g} % wanted")
+
+
+def _attack(attack: dict, section: AuditSection) -> Check:
+    auc, caught = attack["auc"], attack["caught"][-1]
+    name = f"Membership, {'clips alone' if attack['threat'] == 'dataset' else 'with the weights'}: {attack['name']}"
+    if auc["value"] is None:
+        return Check(name, SKIPPED, "no score")
+    words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {attack['members']} members, {attack['strangers']} strangers; "
+    words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
+    leaks = auc["low"] > section.max_auc or caught["members"]["low"] > section.max_caught
+    return Check(name, FAILED if leaks else UNCLEAR if auc["value"] > section.max_auc else PASSED, words)
+
+
+def _harm(name: str, told: dict | None, section: AuditSection) -> Check:
+    if told is None or told["risk"] is None:
+        return Check(name, SKIPPED, "too few patients or clips that are long enough")
+    words = f"risk {told['risk']:.2f} ({told['low']:.2f} to {told['high']:.2f}): {told['train']['share'] * 100:.0f} % succeed on training patients, {told['control']['share'] * 100:.0f} % on held-out ones"
+    return Check(name, FAILED if told["low"] > section.max_risk else UNCLEAR if told["risk"] > section.max_risk else PASSED, words)
+
+
+def _copying(told: dict, section: AuditSection) -> Check:
+    if told["z"] is None:
+        return Check("Data copying (C_T)", SKIPPED, "too few rows in every cell")
+    words = f"z = {told['z']:.1f}: below −3 the release lies nearer to the training patients than strangers do"
+    return Check("Data copying (C_T)", FAILED if told["z"] < section.min_copying_z else PASSED, words)
+
+
+def _canary(told: dict | None, section: AuditSection) -> Check:
+    if told is None:
+        return Check("Canaries", SKIPPED, "no coin was tossed before training (audit.canaries)")
+    words = f"epsilon is at least {told['epsilon']:.2f} ({told['correct']} of {told['guesses']} guesses right, {told['canaries']} canaries)"
+    return Check("Canaries", FAILED if told["epsilon"] > section.max_epsilon else PASSED, words)

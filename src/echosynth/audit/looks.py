@@ -1,0 +1,69 @@
+"""What an auditor sees of clips: real and synthetic ones are looked at in the same way, from their pixels, by three encoders.
+
+The siamese encoder took part in the filtering; the two hand-made ones (frames, motion) never did, so they judge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echosynth.cohort.video import read_clip, to_square
+from echosynth.metrics.temporal import resample
+from echosynth.networks.autoencoder import Autoencoder, encode_clip
+from echosynth.networks.reid import ReidEncoder
+from echosynth.privacy.handmade import embed_handmade, embed_motion
+from echosynth.progress import progress
+
+FRAMES = 8  # of a clip, evenly spread
+EYES = ("siamese", "handmade", "motion")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Embeddings of some clips, rows of unit length end to end; `owner` says which clip each row is of. A clip too short to move (under two seconds) has no row of motion."""
+
+    rows: dict[str, Tensor]  # by eye, float32 (N, D)
+    owner: dict[str, np.ndarray]  # by eye, (N,) places of clips
+    clips: int
+
+    def of(self, eye: str, clips: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """The rows of some clips, and the place of each in `clips`."""
+        place = np.full(self.clips, -1)
+        place[clips] = np.arange(len(clips))
+        chosen = place[self.owner[eye]] >= 0
+        return self.rows[eye][torch.from_numpy(chosen)], place[self.owner[eye][chosen]]
+
+    def mean(self, eye: str) -> tuple[Tensor, np.ndarray]:
+        """One row a clip that has any, its mean brought to unit length, and which clips these are."""
+        return centroids(self.rows[eye], self.owner[eye])
+
+
+def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, fps: float, title: str, device: torch.device) -> Looks:
+    """Looks at videos, at `fps` where theirs is higher. Raises InputError when one cannot be read."""
+    rows: dict[str, list[Tensor]] = {eye: [] for eye in EYES}
+    size = 8 * encoder.config.size
+    with progress(title, len(paths)) as advance, torch.inference_mode():
+        for path in paths:
+            clip, own = read_clip(path)
+            clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
+            some = clip[((np.arange(min(FRAMES, len(clip))) + 0.5) * len(clip) / min(FRAMES, len(clip))).astype(int)]
+            rows["siamese"].append(encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu())
+            rows["handmade"].append(embed_handmade(some))
+            try:
+                rows["motion"].append(embed_motion(clip, rate))
+            except ValueError:
+                rows["motion"].append(torch.empty(0, 0))
+            advance()
+    owner = {eye: np.repeat(np.arange(len(paths)), [len(part) for part in parts]) for eye, parts in rows.items()}
+    return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths))
+
+
+def centroids(rows: Tensor, owner: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """Means of the rows of each owner, of unit length, and the owners, ascending."""
+    owners, number = np.unique(owner, return_inverse=True)
+    sums = torch.zeros(len(owners), rows.shape[1]).index_add_(0, torch.from_numpy(number), rows.float())
+    return torch.nn.functional.normalize(sums, dim=1), owners

@@ -1,0 +1,57 @@
+"""The passport of a release: one offline page and its JSON twin, for the board; and a copy without anything on single samples, for the public."""
+
+import copy
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from echosynth.files import atomic_file, read_json, write_json
+from echosynth.report.facts import without_paths
+from echosynth.study import Study
+
+LEDGER = "releases.json"
+THREATS = (
+    (
+        "The clips alone",
+        "Somebody who holds the released clips, and perhaps a patient's own echocardiogram, and asks whether that patient was in the source cohort, or what else the release tells of the patient.",
+    ),
+    ("The clips and the weights", "The same, with the weights of the generators as well: only if these are shared. They tell more than the clips do."),
+    ("Out of scope", "Who knows that a cohort took part at all; what several releases tell together beyond the ledger below; attacks that nobody has thought of."),
+)
+NO_PROOF = "This passport is evidence that known attacks were tried and how far they got. It is not a proof of anonymity."
+
+
+def ledger(study: Study) -> list[dict]:
+    """Earlier releases of this study, oldest first."""
+    path = study.folder("audit") / LEDGER
+    return read_json(path) if path.exists() else []
+
+
+def public(found: dict) -> dict:
+    """What of an audit may be published: no name and no score of a single sample."""
+    told = copy.deepcopy(found)
+    told["screening"]["copies"] = len(found["screening"]["copies"])
+    for check in told["gate"]["checks"]:
+        if check["name"] == "No copy of a training clip":
+            check["words"] = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
+    return told
+
+
+def write_passport(study: Study, found: dict, folder: Path, override: str = "", redacted: bool = False) -> list[Path]:
+    """Writes passport.html and passport.json into `folder`: `redacted` is the copy for the public. `override` is the reason for which a closed gate was passed."""
+    told = {
+        "no_proof": NO_PROOF,
+        "unit_of_privacy": "the patient, with all clips",
+        "override": override,
+        "earlier_releases": ledger(study),
+        **(public(found) if redacted else found),
+    }
+    told["configuration"] = without_paths(study.config.model_dump(mode="json"))
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("echosynth.audit"), PackageLoader("echosynth.report")]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("passport.html").render(found=told, threats=THREATS, redacted=redacted)
+    with atomic_file(folder / "passport.html") as partial:
+        partial.write_text(page, encoding="utf-8")
+    write_json(folder / "passport.json", told)
+    return [folder / "passport.html", folder / "passport.json"]

@@ -1,0 +1,114 @@
+"""Attacks on embeddings: a generator that returns training clips is caught, one that has learnt the distribution is not, and the gate follows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from echosynth.audit import harms
+from echosynth.audit.gate import decide
+from echosynth.audit.looks import Looks, centroids
+from echosynth.audit.membership import People, dataset_attacks
+from echosynth.config import AuditSection
+
+DIMS = {"siamese": 12, "handmade": 16, "motion": 10}
+FRAMES = 4
+
+
+def looks(hearts: dict[str, np.ndarray], rng, noise: float) -> Looks:
+    """Rows of clips about the directions (clips, D) in `hearts`, by eye."""
+    rows = {eye: np.repeat(centre, FRAMES, 0) + noise * rng.standard_normal((len(centre) * FRAMES, DIMS[eye])) for eye, centre in hearts.items()}
+    owner = np.repeat(np.arange(len(next(iter(hearts.values())))), FRAMES)
+    return Looks({eye: torch.nn.functional.normalize(torch.from_numpy(row).float(), dim=1) for eye, row in rows.items()}, dict.fromkeys(hearts, owner), len(owner) // FRAMES)
+
+
+def world(copies: bool, patients: int = 150, seed: int = 0):
+    """Two clips of each patient, three in five patients trained on; synthetic clips that are copies of training clips, or new hearts."""
+    rng = np.random.default_rng(seed)
+    clips = pd.DataFrame({"patient": np.repeat(np.arange(patients), 2), "ef": np.repeat(rng.uniform(20, 75, patients), 2)})
+    clips["split"] = np.where(clips["patient"] < 0.6 * patients, "TRAIN", np.where(clips["patient"] < 0.8 * patients, "VAL", "TEST"))
+    clips["name"] = [f"C{i}" for i in range(len(clips))]
+    hearts = {eye: np.repeat(rng.standard_normal((patients, dims)), 2, 0) for eye, dims in DIMS.items()}
+    real = looks(hearts, rng, 0.3)
+    source = rng.permutation(np.flatnonzero(clips["split"] == "TRAIN"))[:100]
+    made = {eye: heart[source] if copies else rng.standard_normal((100, DIMS[eye])) for eye, heart in hearts.items()}
+    asked = clips["ef"].to_numpy()[source] if copies else rng.uniform(20, 75, 100)
+    return People(clips), real, looks(made, rng, 0.3), asked
+
+
+def audited(people, real, synthetic, asked, copies=()):
+    attacks, _ = dataset_attacks(people, real, synthetic, 0)
+    good = {"rejected": {"share": 0.01, "low": 0.0, "high": 0.05}, "allowed": 0.03, "p_excess": 0.5}
+    return {
+        "splits": {"patients_known": True, "in_two_splits": 0, "of_split": {}},
+        "screening": {"clips": 100, "copies": list(copies), "calibrated": good, "judge": good},
+        "planted": {"planted_recall": 1.0, "planted_recall_low": 0.97},
+        "attacks": [attack.as_dict() for attack in attacks],
+        "harms": harms.harms(people, real, synthetic, asked, 0),
+        "canaries": None,
+    }
+
+
+def outcomes(found):
+    gate = decide(found, AuditSection())
+    return gate.open, {check.name: check.outcome for check in gate.checks}
+
+
+def test_a_generator_that_returns_training_clips_is_caught():
+    found = audited(*world(copies=True))
+    auc = {attack["name"]: attack["auc"]["value"] for attack in found["attacks"]}
+    assert set(auc) == {"nearest sample, siamese", "nearest sample, handmade", "nearest sample, motion", "votes, handmade", "classifier on all of these"}
+    assert all(value >= 0.8 for value in auc.values()) and auc["classifier on all of these"] >= 0.85  # a third of the members lent no clip
+    opened, checks = outcomes(found)
+    assert not opened and checks["Membership, clips alone: nearest sample, handmade"] == "failed" and checks["Inference of the EF"] == "failed"
+    assert found["harms"]["data_copying"]["z"] < -3 and found["harms"]["authenticity"]["synthetic"]["share"] < found["harms"]["authenticity"]["held_out"]["share"]
+
+
+def test_a_generator_of_new_hearts_passes():
+    aucs = []
+    for seed in range(4):
+        found = audited(*world(copies=False, seed=seed))
+        opened, checks = outcomes(found)
+        assert opened and "failed" not in checks.values(), checks
+        aucs += [attack["auc"]["value"] for attack in found["attacks"]]
+        assert all(attack["auc"]["low"] < 0.5 < attack["auc"]["high"] or abs(attack["auc"]["value"] - 0.5) < 0.15 for attack in found["attacks"])
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.05)
+    assert abs(found["harms"]["adversarial_accuracy"]["privacy_loss"]) < 0.1
+
+
+def test_one_copy_closes_the_gate_and_is_named():
+    found = audited(*world(copies=False), copies=("0X17",))
+    gate = decide(found, AuditSection())
+    assert not gate.open and "0X17" in next(check.words for check in gate.checks if check.outcome == "failed")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "outcome"),
+    [
+        ({"splits": {"patients_known": True, "in_two_splits": 1, "of_split": {}}}, "Splits share no patient", "failed"),
+        ({"splits": {"patients_known": False, "in_two_splits": 0, "of_split": {}}}, "Splits share no patient", "unclear"),
+        ({"planted": {"planted_recall": 0.9, "planted_recall_low": 0.85}}, "Planted copies are caught", "failed"),
+        ({"planted": {"planted_recall": 0.96, "planted_recall_low": 0.9}}, "Planted copies are caught", "unclear"),
+        ({"planted": {}}, "Planted copies are caught", "failed"),
+        ({"canaries": {"epsilon": 1.5, "correct": 19, "guesses": 20, "canaries": 20}}, "Canaries", "failed"),
+        ({"canaries": {"epsilon": 0.0, "correct": 10, "guesses": 20, "canaries": 20}}, "Canaries", "passed"),
+        ({}, "Differential privacy", "skipped"),
+    ],
+)
+def test_checks(change, name, outcome):
+    opened, checks = outcomes(audited(*world(copies=False)) | change)
+    assert checks[name] == outcome and opened == (outcome != "failed")
+
+
+def test_groups_have_enough_people_or_are_left_out():
+    people, *_ = world(copies=False)
+    clips = people.clips.assign(phenotype=np.where(people.clips["patient"] % 30 == 0, "rare", "normal"))
+    strata = People(clips).strata()
+    assert set(strata) == {"EF < 40", "normal"}
+    assert all(len(members) == 90 and len(strangers) == 60 for members, strangers in strata.values())
+
+
+def test_centroids():
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    means, owners = centroids(rows, np.array([3, 3, 1]))
+    assert owners.tolist() == [1, 3] and means[0].tolist() == [0, -1] and means[1].tolist() == pytest.approx([0.5**0.5] * 2)
