@@ -40,7 +40,7 @@ def compare_folders(
         regressor = out / "regressor"
         train_regressor(train, config.evaluation.network, config.evaluation.training, regressor, seed, "EF regressor", config.evaluation.pretrained)
         processes.on_first(lambda: tidy(out / "regressor"))
-    measured, about = _measure(one, other, config.segmentation, out, seed, skip_bad)
+    measured, about = _measure(one, other, config.segmentation, out, seed)
     fps = float(min(np.median(one.clips["fps"]), np.median(other.clips["fps"])))
     found = compare(one, other, config.evaluation, out, regressor, seed, fps, measured) | about
     processes.on_first(lambda: write_json(out / "metrics.json", found))
@@ -63,11 +63,11 @@ def _begin(out: Path, real: Cohort, synthetic: Cohort, config: StudyConfig, regr
     processes.on_first(begin)
 
 
-def _measure(real: Cohort, synthetic: Cohort, section: SegmentationSection, out: Path, seed: int, skip_bad: bool) -> tuple[Measured, dict]:
+def _measure(real: Cohort, synthetic: Cohort, section: SegmentationSection, out: Path, seed: int) -> tuple[Measured, dict]:
     """What a segmentation that is trained for it measures on both cohorts, and how good it is itself."""
     if not section.enabled:
         return Measured(reason="segmentation.enabled is off"), {}
-    found = hearts.train(real, section, out / "segmentation", seed, skip_bad)
+    found = hearts.train(real, section, out / "segmentation", seed)
     if isinstance(found, str):
         return Measured(reason=found), {}
     segmenter, summary = found

@@ -230,6 +230,52 @@ def test_a_folder_in_use_is_not_written_to(finished, releases):
     assert digests(releases[0]) == before
 
 
+@pytest.fixture(scope="module")
+def audited(finished):
+    """The audit of the finished study, as it is printed; the study is a copy, for clips to be exchanged in it."""
+    study = finished[0].parent / "audited"
+    shutil.copytree(finished[0], study)
+    return study, echosynth("audit", study)[0]
+
+
+def test_an_audit_leaves_a_passport_that_names_no_patient(audited, cohort):
+    study, out = audited
+    assert "Membership, clips alone" in out and "Membership, with the weights" in out and "skipped  Differential privacy" in out
+    found = json.loads((study / "audit" / "audit.json").read_text())
+    assert found["splits"]["patients_known"] and found["chain"]["files"] == 12 + 4 and len(found["attacks"]) >= 8
+    page = (study / "audit" / "passport.html").read_text()
+    assert "not a proof of anonymity" in page and not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", page) and str(study) not in page
+    for path in (study / "audit").iterdir():
+        assert not any(name.encode() in path.read_bytes() for name in read_cohort(cohort).clips["name"]), path
+
+
+def test_a_training_clip_that_was_put_in_afterwards_is_found_and_named_and_nothing_is_released(audited, cohort):
+    study, _ = audited
+    out = study.parent / "handed-out"
+    victim = sorted((study / "synthetic" / "Videos").iterdir())[3]
+    train = read_cohort(cohort).split("TRAIN")["name"].iloc[0]
+    write_clip(victim, read_clip(cohort / "Videos" / f"{train}.avi")[0][:64:2][:32], 32.0)
+    for words in ("no longer the one that was audited", victim.stem):  # before and after another audit
+        process = echosynth("release", study, out, wait=False)
+        _, err = process.communicate()
+        assert process.returncode == 2 and words in err and err.count("\n") == 1 and not out.exists()
+        printed, _ = echosynth("audit", study)
+    assert re.search(f"failed +No copy of a training clip: .*{victim.stem}", printed) and "the gate is closed" in printed
+
+
+def test_a_release_has_the_audited_files_and_a_public_passport(audited, releases):
+    study, _ = audited
+    out = study.parent / "handed-out"
+    echosynth("release", study, out, "--override", "a test")
+    found = {name: value for name, value in digests(out).items() if not name.startswith("passport")}
+    assert found == {name: digests(study / "synthetic")[name] for name in found} and len(found) == 12 + 4 and not list(out.glob("screening*"))
+    told = json.loads((out / "passport.json").read_text())
+    names = read_cohort(out, splits=False).clips["name"]
+    assert told["override"] == "a test" and told["screening"]["copies"] >= 1
+    assert not any(name in (out / file).read_text() for name in names for file in ("passport.json", "passport.html"))
+    assert len(json.loads((study / "audit" / "releases.json").read_text())) == 1
+
+
 def write_pediatric(folder, rng, clips=20):
     """A cohort of another make: ellipses, 96 x 128 pixels, 24 and 30 fps, FileList.csv as EchoNet-Pediatric has it."""
     with_header = [("FileName", "EF", "Sex", "Age", "Weight", "Height", "Split")]

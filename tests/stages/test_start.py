@@ -1,11 +1,19 @@
-"""The weights that a study starts from."""
+"""The weights that a study starts from, and the cohort without the canaries that were left out."""
 
+import dataclasses
+
+import numpy as np
+import pandas as pd
 import pytest
 
+from echosynth.cohort.echonet import read_cohort, write_filelist, write_patients
+from echosynth.cohort.video import write_clip
+from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
 from echosynth.stages import start
-from echosynth.stages.start import initial
+from echosynth.stages.start import LEFT_OUT, canaries_of, cohort_of, initial, save_cohort
+from echosynth.study import Stage, Study
 
 CONFIG = AutoencoderConfig(widths=(8, 16), blocks=(1, 1), decoder_blocks=(1, 1))
 
@@ -29,3 +37,31 @@ def test_shipped_weights_only_where_they_fit(tmp_path, monkeypatch, capsys):
     Autoencoder(CONFIG).save_pretrained(tmp_path / "weights" / "autoencoder")
     assert initial("simulated", "autoencoder", Autoencoder, CONFIG).config == CONFIG
     assert initial("simulated", "autoencoder", Autoencoder, AutoencoderConfig()) is None
+
+
+def test_canaries_on_whom_the_coin_fell_are_left_out(tmp_path):
+    splits = [*["TRAIN"] * 24, *["VAL"] * 4, *["TEST"] * 4]
+    clips = pd.DataFrame({"name": [f"c{i}" for i in range(32)], "ef": 50.0, "esv": np.nan, "edv": np.nan, "height": 32, "width": 32, "fps": 30.0, "frames": 4, "split": splits})
+    clips["patient"] = [f"p{i // 2}" for i in range(32)]
+    for i, name in enumerate(clips["name"]):
+        write_clip(tmp_path / "cohort" / "Videos" / f"{name}.avi", np.full((4, 32, 32), 5 * i, np.uint8), 30.0)
+    write_filelist(tmp_path / "cohort", clips)
+    write_patients(tmp_path / "cohort", clips)
+    cohort = read_cohort(tmp_path / "cohort")
+    config = preset("smoke")
+
+    def study(name, canaries):
+        made = Study.create(tmp_path / name, config.model_copy(update={"audit": config.audit.model_copy(update={"canaries": canaries})}), tmp_path / "cohort", cohort.fingerprint)
+        save_cohort(made, cohort)
+        return made
+
+    plain, tossed = study("plain", 0), study("tossed", 10)
+    assert canaries_of(plain) is None and cohort_of(plain).clips.equals(cohort.clips)
+    canaries, seen = canaries_of(tossed), cohort_of(tossed).clips
+    assert len(canaries.patients) == 10 and 0 < len(canaries.left_out) < 10
+    assert set(seen.loc[seen["split"] == LEFT_OUT, "patient"]) == canaries.left_out and (seen["split"] == "TRAIN").sum() == 24 - 2 * len(canaries.left_out)
+    assert seen.drop(columns="split").equals(cohort.clips.drop(columns="split"))
+    stage = Stage("x", ("cohort",), (), dataclasses.asdict)
+    assert plain.key(stage) != tossed.key(stage)
+    with pytest.raises(InputError, match=r"audit\.canaries: 12 canaries of 12 training patients"):
+        cohort_of(study("all", 12))

@@ -10,11 +10,13 @@ from echosynth.cohort.echonet import TRACINGS, Cohort
 from echosynth.cohort.tracings import read_tracings, traced_mask
 from echosynth.cohort.video import read_frames
 from echosynth.config import SegmentationSection
+from echosynth.errors import InputError
 from echosynth.evaluation.trainings import HELD_OUT
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement, bootstrap_interval, mae, patient_weights, r2
 from echosynth.metrics.ventricle import dice, ml_per_voxel
 from echosynth.networks.segmenter import Segmenter, segment
+from echosynth.progress import console
 from echosynth.randomness import numpy_rng
 from echosynth.training.segmenter import measure_clips, tidy, train_segmenter
 
@@ -22,14 +24,20 @@ _REAL = "real.parquet"
 TESTED = 128  # real clips on which the segmentation itself is measured
 
 
-def train(real: Cohort, section: SegmentationSection, folder: Path, seed: int, skip_bad: bool = False) -> tuple[Segmenter, dict] | str:
+def train(real: Cohort, section: SegmentationSection, folder: Path, seed: int) -> tuple[Segmenter, dict] | str:
     """A segmentation of the ventricle, trained on the tracings of the held-out patients alone, whom the generator never saw, in `folder`; and what it reaches on the training patients, whom it never saw.
 
-    Runs on all processes. Returns the reason instead, where the cohort has no tracings of them. Raises InputError for a bad row of VolumeTracings.csv (left out with `skip_bad`).
+    Runs on all processes. Returns the reason instead, where the cohort has no tracings of them. Clips with a bad row in VolumeTracings.csv are left out and counted: the study does not stop for them.
     """
     if not (real.root / TRACINGS).exists():
         return f"the cohort has no {TRACINGS}"
-    tracings = read_tracings(real, skip_bad).clips
+    try:
+        read = read_tracings(real, skip_bad=True)
+    except InputError as error:
+        return str(error)
+    tracings = read.clips
+    if read.skipped:
+        processes.on_first(lambda: console.print(f"segmentation: the tracings of {len(read.skipped)} clips are left out, the first: {read.skipped[0]}", markup=False))
     split = dict(zip(real.clips["name"], real.clips["split"], strict=True))
     known = [clip for clip in tracings if split[clip.name] in HELD_OUT]
     if not known:
@@ -40,7 +48,7 @@ def train(real: Cohort, section: SegmentationSection, folder: Path, seed: int, s
         tidy(folder)
         size = segmenter.config.size
         unseen = [clip for clip in tracings if split[clip.name] == "TRAIN"][:TESTED]
-        summary = {"ml_per_voxel": ml_per_voxel(known, real.clips, size), "clips": len(known)}
+        summary = {"ml_per_voxel": ml_per_voxel(known, real.clips, size), "clips": len(known), "left_out": len(read.skipped)}
         if not unseen:
             return summary
         overlap = [

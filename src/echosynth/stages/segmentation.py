@@ -11,7 +11,7 @@ def run(study: Study) -> dict:
     section = study.config.segmentation
     if not section.enabled:
         return {"reason": "segmentation.enabled is off"}
-    found = hearts.train(cohort_of(study), section, study.folder("segmentation"), study.config.seed, study.skip_bad)
+    found = hearts.train(cohort_of(study), section, study.folder("segmentation"), study.config.seed)
     return {"reason": found} if isinstance(found, str) else found[1]
 
 
