@@ -142,6 +142,9 @@ class AuditSection(Section):
     canaries: int = Field(0, ge=0, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
     weights: bool = Field(True, description="attack the weights too, not only the clips: slower, and needed before weights are shared")
     clips: int = Field(2000, ge=10, description="of members and of strangers that the attacks look at, at most")
+    planted: int = Field(
+        60, ge=1, description="training clips of which near-copies are planted, to find the line for naming a copy; 59 are needed for a recall of 95 % with confidence"
+    )
     copy_recall: float = Field(0.95, gt=0, lt=1, description="of planted near-copies that the line for naming a copy catches")
     min_recall: float = Field(0.95, ge=0, le=1, description="of planted near-copies that the screen has to catch")
     max_auc: float = Field(0.55, ge=0.5, le=1, description="of any membership attack")
@@ -288,6 +291,7 @@ PRESETS: dict[str, StudyConfig] = {
         SynthesisSection(videos=12, frames=32, steps=4, image_steps=4),
         screen=ScreenSection(planted_images=8, planted_videos=2),
         evaluation=dict(seeds=2, curve=(0.5, 4.0), clips=16),
+        audit=AuditSection(planted=4),
         segmentation=SegmentationSection(network=SegmenterConfig(size=32, width=8), training=SEGMENTER_TRAINING.model_copy(update={"steps": 10, "batch_size": 8})),
     ),
     "demo": _config(

@@ -38,7 +38,7 @@ def world(copies: bool, patients: int = 150, seed: int = 0):
 
 def audited(people, real, synthetic, asked, copies=()):
     attacks, _ = dataset_attacks(people, real, synthetic, 0)
-    good = {"rejected": {"share": 0.01, "low": 0.0, "high": 0.05}, "allowed": 0.03, "p_excess": 0.5}
+    good = {"rejected": {"share": 0.01, "low": 0.0, "high": 0.05}, "allowed": 0.03, "p_excess": 0.5, "copies_caught": {"share": 0.98}}
     return {
         "splits": {"patients_known": True, "in_two_splits": 0, "of_split": {}},
         "screening": {"clips": 100, "copies": list(copies), "calibrated": good, "judge": good},

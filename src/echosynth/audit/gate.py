@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from echosynth.config import AuditSection
 
+NO_COPY = "No copy of a training clip"
 PASSED, FAILED, UNCLEAR, SKIPPED = "passed", "failed", "unclear", "skipped"
 
 
@@ -28,12 +29,13 @@ def decide(found: dict, section: AuditSection) -> Gate:
     """The checks on what an audit found (examine.py). A check that a limit lies within the interval of is unclear: told, but it does not close the gate, since too few patients would close every gate."""
     screening, planted, harms = found["screening"], found["planted"], found["harms"]
     names = ", ".join(screening["copies"][:5]) + (" and more" if len(screening["copies"]) > 5 else "")
+    seen = max(screening[name]["copies_caught"]["share"] for name in ("calibrated", "judge"))
     checks = [
         _splits(found["splits"]),
         Check(
-            "No copy of a training clip",
-            FAILED if screening["copies"] else PASSED,
-            f"{len(screening['copies'])} of {screening['clips']} clips lie as near to a training clip as planted copies do{': ' + names if names else ''}",
+            NO_COPY,
+            FAILED if screening["copies"] else UNCLEAR if seen < section.copy_recall else PASSED,
+            f"{len(screening['copies'])} of {screening['clips']} clips lie as near to a training clip as planted copies do{': ' + names if names else ''}; {100 * seen:.0f} % of those planted are seen",
         ),
         _rejections("Calibrated screen, now", screening["calibrated"]),
         _rejections("Judge that took no part in the filtering", screening["judge"]),

@@ -50,7 +50,7 @@ def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, 
         for path in paths:
             clip, own = read_clip(path)
             clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
-            some = clip[((np.arange(min(FRAMES, len(clip))) + 0.5) * len(clip) / min(FRAMES, len(clip))).astype(int)]
+            some = evenly(clip)
             rows["siamese"].append(encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu())
             rows["handmade"].append(embed_handmade(some))
             try:
@@ -60,6 +60,12 @@ def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, 
             advance()
     owner = {eye: np.repeat(np.arange(len(paths)), [len(part) for part in parts]) for eye, parts in rows.items()}
     return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths))
+
+
+def evenly(clip: np.ndarray) -> np.ndarray:
+    """`FRAMES` frames of a clip (T, H, W), evenly spread, or all of a shorter one."""
+    count = min(FRAMES, len(clip))
+    return clip[((np.arange(count) + 0.5) * len(clip) / count).astype(int)]
 
 
 def centroids(rows: Tensor, owner: np.ndarray) -> tuple[Tensor, np.ndarray]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from echosynth.audit.gate import NO_COPY
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.report.facts import without_paths
 from echosynth.study import Study
@@ -32,7 +33,7 @@ def public(found: dict) -> dict:
     told = copy.deepcopy(found)
     told["screening"]["copies"] = len(found["screening"]["copies"])
     for check in told["gate"]["checks"]:
-        if check["name"] == "No copy of a training clip":
+        if check["name"] == NO_COPY:
             check["words"] = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
     return told
 
