@@ -36,8 +36,11 @@ demo: setup
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
 	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
 
+# The video model learns in two rounds, the second on other phantoms.
 pretrain: setup
 	$(ECHOSYNTH) pretrain studies/pretrain --install
+	$(ECHOSYNTH) pretrain studies/pretrain-2 --patients 400 --seed 2025 --set init=simulated --set autoencoder.training.steps=0 --set image.training.steps=0 --set reid.training.steps=0 \
+		--set video.training.steps=1000 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01 --install
 
 lint: setup
 	$(VENV)/bin/ruff check

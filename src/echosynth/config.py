@@ -314,7 +314,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=4_400, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         autoencoder=dict(adversarial_weight=0.0),  # latents hold more without; the fine-tune of the decoder brings the texture (docs/decisions.md)

@@ -55,14 +55,15 @@ def export(study: Study, folder: Path, command: str) -> None:
 
 def card(study: Study, command: str) -> str:
     """What the weights are, how they were made and what they reached, in Markdown."""
-    config = study.config.model_dump()
+    config, before = study.config.model_dump(), _earlier(study.config.init)
+    commands = [line.removeprefix("- Made by: ") for line in before if line.startswith("- Made by: ")]
     lines = [
         "# Weights of the simulated pre-training",
         "",
         "Where a study starts with `--init simulated`: the compact autoencoder, image model, re-identification encoder and video model of echosynth, trained on simulated",
         "apical four-chamber views alone. No patient's data went into them.",
         "",
-        f"- Made by: `{command}`",
+        "- Made by: " + ", then ".join([*commands, f"`{command}`"]),
         f'- Phantoms: site "{SITE}" (every visit to another scanner, drawn at random), seed {study.config.seed}',
         f"- echosynth {__version__}, torch {torch.__version__}; float16 safetensors",
         "- Licence: Apache-2.0, as the code",
@@ -75,8 +76,17 @@ def card(study: Study, command: str) -> str:
         done = study.summary(name)
         figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
         training = config[name]["training"]
+        if not training["steps"] and (row := next((line for line in before if line.startswith(f"| {name} |")), None)):
+            lines.append(row)  # the weights are those that it started from
+            continue
         lines.append(f"| {name} | {training['steps']} | {training['batch_size']} | {figures} |")
     return "\n".join(lines) + "\n"
+
+
+def _earlier(init: str) -> list[str]:
+    """The lines of the card of the weights that a pre-training went on from."""
+    folder = Path(str(files("echosynth"))) / "weights" if init == "simulated" else Path(init)
+    return (folder / "CARD.md").read_text().splitlines() if init != "none" and (folder / "CARD.md").exists() else []
 
 
 def install_weights(folder: Path) -> Path:
