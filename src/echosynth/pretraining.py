@@ -64,7 +64,7 @@ def card(study: Study, command: str) -> str:
         "apical four-chamber views alone. No patient's data went into them.",
         "",
         "- Made by: " + ", then ".join([*commands, f"`{command}`"]),
-        f'- Phantoms: site "{SITE}" (every visit to another scanner, drawn at random), seed {study.config.seed}',
+        f'- Phantoms: site "{SITE}" (every visit to another scanner, drawn at random)',
         f"- echosynth {__version__}, torch {torch.__version__}; float16 safetensors",
         "- Licence: Apache-2.0, as the code",
         "- Limits: a phantom is not a patient. Fine-tune on a cohort before anything is concluded from what they make; not for diagnosis.",
@@ -76,10 +76,12 @@ def card(study: Study, command: str) -> str:
         done = study.summary(name)
         figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
         training = config[name]["training"]
-        if not training["steps"] and (row := next((line for line in before if line.startswith(f"| {name} |")), None)):
+        row = next((line for line in before if line.startswith(f"| {name} |")), None)
+        if row and not training["steps"]:
             lines.append(row)  # the weights are those that it started from
             continue
-        lines.append(f"| {name} | {training['steps']} | {training['batch_size']} | {figures} |")
+        steps = f"{row.split('|')[2].strip()} + {training['steps']}" if row else training["steps"]
+        lines.append(f"| {name} | {steps} | {training['batch_size']} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
