@@ -298,7 +298,7 @@ PRESETS: dict[str, StudyConfig] = {
         "demo",
         Steps(autoencoder=300, image=200, reid=400, video=180, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=360, guidance=2.0, ef="uniform"),  # as published; with the cohort's narrow histogram the generator's errors in EF shrink what a regressor learns (docs/decisions.md)
+        SynthesisSection(videos=360, guidance=2.0, ef="uniform"),  # as published; with a narrow histogram errors in EF shrink what a regressor learns (docs/decisions.md)
         fine_tune=True,
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),
