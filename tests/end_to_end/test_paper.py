@@ -31,6 +31,7 @@ OPTIONS += [f"{name}.training.{option}" for name, (steps, batch) in FEW.items() 
 OPTIONS += [f"synthesis.{option}" for option in ("videos=2", "frames=80", "steps=2", "image_steps=2", "max_attempts=500")]
 OPTIONS += [f"screen.{option}" for option in ("planted_images=1", "planted_videos=1", "frames=8", "calibration_frames=8", "gallery_frames=2")]
 OPTIONS += ["evaluation.network.size=32", "evaluation.network.test_clips=2", "autoencoder.frames_in_memory=12"]
+OPTIONS += [f"evaluation.{option}" for option in ("seeds=1", "judge=trtr", "trainings=[]", "curve=[]", "clips=8")]  # what they add is tested on small networks
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_imported_again_the_weights_give_identical_latents_and_clips(joint, coho
         torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, released / name / "best.pt")
     options = [option for option in OPTIONS if (".network." not in option or "evaluation" in option) and ".training." not in option]
     imported = import_weights(released, tmp_path / "study", cohorts["dynamic"], "dynamic", 3, options)
-    carry_out(imported, tuple(stage for stage in ALL if stage.name in ("autoencoder", "latents", "image", "reid", "video", "regressor", "synthetic")))
+    carry_out(imported, tuple(stage for stage in ALL if stage.name in ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation", "synthetic")))
     one, other = (LatentStore.open(s.folder("latents")) for s in (study, imported))
     assert all(torch.equal(one.window(row, np.arange(15)), other.window(row, np.arange(15))) for row in range(len(one.index)))
     assert (study.folder("synthetic") / "FileList.csv").read_text() == (imported.folder("synthetic") / "FileList.csv").read_text()
