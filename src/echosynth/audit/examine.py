@@ -20,6 +20,7 @@ from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
+from echosynth.privacy.canaries import Canaries
 from echosynth.privacy.canaries import audit as guess_coins
 from echosynth.privacy.handmade import embed_handmade
 from echosynth.privacy.multiple import adjusted, operating_point
@@ -30,7 +31,7 @@ from echosynth.privacy.screen import Screen, rate
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 from echosynth.stages.reid import original
-from echosynth.stages.screening import screen
+from echosynth.stages.screening import judge_clips
 from echosynth.stages.start import canaries_of, cohort_of, trained
 from echosynth.study import Study
 
@@ -49,7 +50,7 @@ def audit(study: Study) -> dict:
     networks = {name: trained(study, name, device) for name in ("autoencoder", "reid", "image", "video")}
     people = _people(cohort, canaries_of(study), section.clips, seed)
 
-    screened = screen(study, made.root, "calibrated", folder / "screening.parquet")
+    screened = judge_clips(study, made, "calibrated")
     paths = [cohort.path(name) for name in people.clips["name"]], [made.path(name) for name in made.clips["name"]]
     real, synthetic = (
         look(some, networks["autoencoder"], networks["reid"], study.config.screen.fps, title, device) for some, title in zip(paths, ("real clips", "synthetic clips"), strict=True)
@@ -57,7 +58,6 @@ def audit(study: Study) -> dict:
     table, about = _suspects(study, screened, people, synthetic, real, cohort, networks["autoencoder"], networks["reid"])
     with atomic_file(folder / "clips.parquet") as partial:
         table.to_parquet(partial, index=False)
-    (folder / "screening.parquet").unlink()
 
     by_clips, scores = dataset_attacks(people, real, synthetic, seed)
     attacks = by_clips + (
@@ -94,13 +94,13 @@ def last_audit(study: Study) -> dict:
     return found
 
 
-def _people(cohort: Cohort, canaries, most: int, seed: int) -> People:
-    """At most `most` clips of members and as many of strangers, whole patients; canaries that were left out are strangers, not in the table of the splits."""
+def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> People:
+    """At most `most` clips of members and as many of strangers, whole patients, and all canaries: those left out are strangers."""
     clips = cohort.clips.assign(patient=cohort.clips["patient"].astype(str))
     truth = cohort.root / "truth.parquet"
     if truth.exists():  # a simulated cohort
         clips = clips.merge(pd.read_parquet(truth, columns=["name", "phenotype"]), on="name", how="left")
-    kept = []
+    kept = list(canaries.patients) if canaries else []
     for member in (True, False):
         side = clips[(clips["split"] == "TRAIN") == member]
         order = numpy_rng(seed, "audited", int(member)).permutation(np.unique(side["patient"]))
@@ -118,7 +118,7 @@ def _suspects(
     """
     section, alpha, split = study.config.audit, study.config.screen.alpha, people.clips["split"].to_numpy()
     train, calibration, test = (np.flatnonzero(split == name) for name in ("TRAIN", "VAL", "TEST"))
-    frames = [real.of("handmade", np.array([row]))[0] for row in range(real.clips)]
+    frames = [real.of("handmade", row) for row in range(real.clips)]
     judge = Screen.fit(torch.cat([frames[row] for row in train]), [frames[row] for row in calibration], people.clips["patient"].to_numpy()[calibration], alpha)
     screens = {"calibrated": Protocols.load(study.folder("reid")).calibrated, "judge": judge}
     known = pd.read_parquet(study.folder("reid") / "scores.parquet")
@@ -126,7 +126,7 @@ def _suspects(
         "calibrated": known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy(),
         "judge": np.array([judge.score(frames[row]) for row in test]),
     }
-    verdicts = [judge.verdict(synthetic.of("handmade", np.array([row]))[0], "video") for row in range(synthetic.clips)]
+    verdicts = [judge.verdict(synthetic.of("handmade", row), "video") for row in range(synthetic.clips)]
     table = screened.assign(judged=[one.kept for one in verdicts], judge_score=[float(one.score) for one in verdicts], judge_p=[one.p for one in verdicts])
     scores = {"calibrated": table["score"].to_numpy(), "judge": table["judge_score"].to_numpy()}
     kept = {"calibrated": table["calibrated"].to_numpy(bool), "judge": table["judged"].to_numpy(bool)}

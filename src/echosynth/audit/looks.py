@@ -16,6 +16,7 @@ from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.handmade import embed_handmade, embed_motion
+from echosynth.privacy.neighbours import unit
 from echosynth.progress import progress
 
 FRAMES = 8  # of a clip, evenly spread
@@ -30,12 +31,9 @@ class Looks:
     owner: dict[str, np.ndarray]  # by eye, (N,) places of clips
     clips: int
 
-    def of(self, eye: str, clips: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """The rows of some clips, and the place of each in `clips`."""
-        place = np.full(self.clips, -1)
-        place[clips] = np.arange(len(clips))
-        chosen = place[self.owner[eye]] >= 0
-        return self.rows[eye][torch.from_numpy(chosen)], place[self.owner[eye][chosen]]
+    def of(self, eye: str, clip: int) -> Tensor:
+        """The rows of one clip."""
+        return self.rows[eye][torch.from_numpy(self.owner[eye] == clip)]
 
     def mean(self, eye: str) -> tuple[Tensor, np.ndarray]:
         """One row a clip that has any, its mean brought to unit length, and which clips these are."""
@@ -72,4 +70,4 @@ def centroids(rows: Tensor, owner: np.ndarray) -> tuple[Tensor, np.ndarray]:
     """Means of the rows of each owner, of unit length, and the owners, ascending."""
     owners, number = np.unique(owner, return_inverse=True)
     sums = torch.zeros(len(owners), rows.shape[1]).index_add_(0, torch.from_numpy(number), rows.float())
-    return torch.nn.functional.normalize(sums, dim=1), owners
+    return unit(sums), owners

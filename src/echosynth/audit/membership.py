@@ -14,10 +14,10 @@ from echosynth.networks.denoiser import DenoiserConfig
 from echosynth.privacy.attacks import AttackResult, PatientScores, by_patient, membership
 from echosynth.privacy.probes import Batch, cross_fitted, diffusion_error, diffusion_norm, flow_error, flow_norm, nearest_scores, probe, votes
 from echosynth.progress import progress
+from echosynth.randomness import numpy_rng
 
 TIMES = (0.1, 0.3, 0.6)  # at which the denoising loss is asked for
 LOW_EF = 40.0
-_PROBED = 16  # clips of a stranger or member in one go
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def dataset_attacks(people: People, real: Looks, synthetic: Looks, seed: int) ->
 
 def _even(people: People, owner: np.ndarray, seed: int) -> np.ndarray:
     """Rows such that members and strangers have equally many patients and every patient as many rows."""
-    rng, patients = np.random.default_rng([seed, 7]), people.clips["patient"].astype(str).to_numpy()
+    rng, patients = numpy_rng(seed, "even rows"), people.clips["patient"].astype(str).to_numpy()
     count = min(len(people.patients(True)), len(people.patients(False)))
     kept = set(np.concatenate([rng.permutation(people.patients(member))[:count] for member in (True, False)]))
     rows = pd.DataFrame({"row": np.arange(len(owner)), "patient": patients[owner]})
@@ -81,10 +81,10 @@ def weight_attacks(people: People, store: LatentStore, image: Generator, video: 
         for name, model in (("image", image), ("video", video)):
             flow = isinstance(model.config, DenoiserConfig)
             batch = partial(_batch, store, rows, model, fps)
-            losses = probe(model, flow_error if flow else diffusion_error, batch, len(rows), TIMES, seed, size=_PROBED)
+            losses = probe(model, flow_error if flow else diffusion_error, batch, len(rows), TIMES, seed)
             scores |= {f"denoising loss at {t:g}, {name} model": PatientScores(first.index.to_numpy(), losses[:, k]) for k, t in enumerate(TIMES)}
             advance()
-            norms = probe(model, flow_norm if flow else diffusion_norm, batch, len(rows), TIMES[:1], seed, size=_PROBED)
+            norms = probe(model, flow_norm if flow else diffusion_norm, batch, len(rows), TIMES[:1], seed)
             scores[f"SimA, {name} model"] = PatientScores(first.index.to_numpy(), norms[:, 0])
             advance()
     return _results(people, scores, "weights", seed)

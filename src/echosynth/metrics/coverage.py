@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from echosynth.metrics.floor import FEWEST
 
@@ -40,14 +41,10 @@ def patient_coverage(real: np.ndarray, patients: np.ndarray, synthetic: np.ndarr
     step = max(1, _BLOCK // n)
     for first in range(0, n, step):
         rows = slice(first, first + step)
-        others = np.where((codes[rows, None] == codes) | ~stands, np.inf, _squares(x[rows], x))
+        others = np.where((codes[rows, None] == codes) | ~stands, np.inf, cdist(x[rows], x, "sqeuclidean"))
         own = half[rows, None] == half
         radius = np.partition(np.where(own, others, np.inf), k - 1, axis=1)[:, k - 1]
-        covered[rows] = _squares(x[rows], y).min(1) <= radius
+        covered[rows] = cdist(x[rows], y, "sqeuclidean").min(1) <= radius
         by_real[rows] = np.where(own, np.inf, others).min(1) <= radius
     share, floor = (float(np.mean(np.bincount(codes, hit) > 0)) for hit in (covered, by_real))
     return PatientCoverage(covered, by_real, share, floor)
-
-
-def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * x @ y.T

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.files import atomic_file
 from echosynth.metrics.temporal import resample
@@ -22,8 +22,15 @@ def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.Data
     The calibrated verdict is of all frames at the rate at which the screen was calibrated, the published one of the first frame. The table is private: scores leak what they compare with.
     Raises InputError when the cohort or the calibration cannot be read.
     """
+    table = judge_clips(study, read_cohort(folder, splits=False), protocol)
+    with atomic_file(out) as partial:
+        table.to_parquet(partial, index=False)
+    return table
+
+
+def judge_clips(study: Study, cohort: Cohort, protocol: Protocol) -> pd.DataFrame:
+    """The table of `screen`, written nowhere."""
     protocols = Protocols.load(study.folder("reid"))
-    cohort = read_cohort(folder, splits=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
     size, rows = 8 * study.config.reid.network.size, []
@@ -34,7 +41,4 @@ def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.Data
             verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, clip).to(device)), "video")
             rows.append({"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict())
             advance()
-    table = pd.DataFrame(rows)
-    with atomic_file(out) as partial:
-        table.to_parquet(partial, index=False)
-    return table
+    return pd.DataFrame(rows)
