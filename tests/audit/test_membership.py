@@ -112,3 +112,13 @@ def test_centroids():
     rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     means, owners = centroids(rows, np.array([3, 3, 1]))
     assert owners.tolist() == [1, 3] and means[0].tolist() == [0, -1] and means[1].tolist() == pytest.approx([0.5**0.5] * 2)
+
+
+def test_the_rate_at_few_false_alarms_counts_only_with_strangers_enough():
+    """Of 60 strangers none finer than 1 in 60 can be told: many members above all of them are no sign at 1 %."""
+    found = audited(*world(copies=False))
+    attack = next(one for one in found["attacks"] if one["name"] == "votes, handmade")
+    attack["caught"][-1]["members"] = {"share": 0.3, "low": 0.2, "high": 0.4, "count": 90}
+    attack["auc"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+    for strangers, outcome in ((60, "passed"), (100, "failed")):
+        assert outcomes(found | {"attacks": [attack | {"strangers": strangers}]})[1]["Membership, clips alone: votes, handmade"] == outcome

@@ -85,7 +85,8 @@ def _attack(attack: dict, section: AuditSection) -> Check:
         return Check(name, SKIPPED, "no score")
     words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {attack['members']} members, {attack['strangers']} strangers; "
     words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
-    leaks = auc["low"] > section.max_auc or caught["members"]["low"] > section.max_caught
+    told = attack["strangers"] * caught["allowed"] >= 1  # of fewer strangers the line is the highest score, and says nothing of so few false alarms
+    leaks = auc["low"] > section.max_auc or (told and caught["members"]["low"] > section.max_caught)
     return Check(name, FAILED if leaks else UNCLEAR if auc["value"] > section.max_auc else PASSED, words)
 
 
