@@ -60,13 +60,19 @@ def run(
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes")] = None,
     init: Annotated[str | None, typer.Option(help="where training starts: simulated (the weights that come with echosynth), none, or a folder of weights")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out the clips that have a problem, and list them")] = False,
+    dp: Annotated[
+        str | None, typer.Option("--dp", metavar="epsilon=E[,delta=D]", help="train the generators with differential privacy, patient by patient, from the weights of --init")
+    ] = None,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of study.yaml; may be repeated")] = None,
 ) -> None:
     """Carry out a study, or go on with it: every stage that is not done, then the report."""
     from echosynth import joint, processes
     from echosynth.run import carry_out, open_or_create
+    from echosynth.stages.budget import private_options
     from echosynth.study import Study
 
+    if dp is not None:
+        options = [*private_options(dp), *(options or [])]
     cohorts = cohort or []
     if len(cohorts) > 1 or joint.is_joint(study):
         given = joint.named(cohorts) if cohorts else None

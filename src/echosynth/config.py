@@ -142,6 +142,7 @@ class AuditSection(Section):
     canaries: int = Field(0, ge=0, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
     weights: bool = Field(True, description="attack the weights too, not only the clips: slower, and needed before weights are shared")
     clips: int = Field(2000, ge=10, description="of members and of strangers that the attacks look at, at most")
+    pixel_steps: int = Field(300, ge=0, description="training steps of the encoder that teaches itself on the release")
     planted: int = Field(
         60, ge=1, description="training clips of which near-copies are planted, to find the line for naming a copy; 59 are needed for a recall of 95 % with confidence"
     )
@@ -152,6 +153,17 @@ class AuditSection(Section):
     max_risk: float = Field(0.1, ge=0, le=1, description="singling out, linkability, inference, beyond the control")
     min_copying_z: float = Field(-3.0, le=0, description="of C_T")
     max_epsilon: float = Field(1.0, ge=0, description="lower bound that canaries may show")
+    required: tuple[Literal["canaries", "dp", "weights"], ...] = Field(
+        (), description="checks without which there is no release; else they may be skipped, which the passport tells"
+    )
+
+
+class PrivacySection(Section):
+    """Differential privacy of the generators, patient by patient (privacy/budget.py). The other networks that a release stands on are then those it starts from, which saw no patient of the cohort."""
+
+    epsilon: float = Field(0.0, ge=0, description="bound on what all trainings of the generators give away; 0 = no differential privacy")
+    delta: float = Field(0.0, ge=0, lt=1, description="0 = a tenth of one over the number of training patients")
+    clip: float = Field(1.0, gt=0, description="norm to which the gradient of a patient is clipped")
 
 
 class JointSection(Section):
@@ -174,12 +186,31 @@ class StudyConfig(Section):
     evaluation: EvaluationSection
     segmentation: SegmentationSection = SegmentationSection()
     audit: AuditSection = AuditSection()
+    dp: PrivacySection = PrivacySection()
     joint: JointSection = JointSection()
 
     @model_validator(mode="after")
     def _one_rate(self) -> "StudyConfig":
         if self.screen.fps != self.video.fps:
             raise ValueError("screen.fps and video.fps must be the same: the screen compares held-out clips at the rate of the synthetic ones")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_beside_the_budget(self) -> "StudyConfig":
+        """What learns from patients without noise would make the statement false."""
+        if not self.dp.epsilon:
+            return self
+        if self.init == "none":
+            raise ValueError("dp.epsilon: under differential privacy a training starts from public weights; give init simulated, or a folder")
+        for name in ("autoencoder", "reid"):
+            if getattr(self, name).training.steps:
+                raise ValueError(f"dp.epsilon: {name}.training.steps must be 0, since the {name} learns without noise; give --dp epsilon={self.dp.epsilon:g}, which sees to it")
+        if self.autoencoder.encoder != "frozen":
+            raise ValueError("dp.epsilon: autoencoder.encoder must be frozen, since the scale of trained latents is measured on patients")
+        if self.synthesis.ef == "cohort":
+            raise ValueError("dp.epsilon: synthesis.ef must not be cohort, since the histogram of EFs is the patients'; set it to uniform")
+        if self.joint.lead or self.joint.others:
+            raise ValueError("dp.epsilon: several cohorts cannot share a budget; run each for itself")
         return self
 
 
@@ -291,7 +322,7 @@ PRESETS: dict[str, StudyConfig] = {
         SynthesisSection(videos=12, frames=32, steps=4, image_steps=4),
         screen=ScreenSection(planted_images=8, planted_videos=2),
         evaluation=dict(seeds=2, curve=(0.5, 4.0), clips=16),
-        audit=AuditSection(planted=4),
+        audit=AuditSection(planted=4, pixel_steps=5),
         segmentation=SegmentationSection(network=SegmenterConfig(size=32, width=8), training=SEGMENTER_TRAINING.model_copy(update={"steps": 10, "batch_size": 8})),
     ),
     "demo": _config(

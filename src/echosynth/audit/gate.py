@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from echosynth.config import AuditSection
 
 NO_COPY = "No copy of a training clip"
+CANARIES, PRIVACY, WEIGHTS = "Canaries", "Differential privacy", "Attacks on the weights"
+REQUIRABLE = {"canaries": CANARIES, "dp": PRIVACY, "weights": WEIGHTS}
 PASSED, FAILED, UNCLEAR, SKIPPED = "passed", "failed", "unclear", "skipped"
 
 
@@ -19,7 +21,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """Open when no check failed and none that is required was skipped."""
+    """Open when no check failed; one that is required and was skipped counts as failed."""
 
     open: bool
     checks: tuple[Check, ...]
@@ -39,15 +41,19 @@ def decide(found: dict, section: AuditSection) -> Gate:
         ),
         _rejections("Calibrated screen, now", screening["calibrated"]),
         _rejections("Judge that took no part in the filtering", screening["judge"]),
+        *([_rejections("Motion: a beat copied to another heart", screening["motion"])] if "motion" in screening else []),
         _planted(planted, section),
         *(_attack(attack, section) for attack in found["attacks"]),
         *(_harm(words, harms.get(key), section) for words, key in (("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference"))),
         _copying(harms["data_copying"], section),
         _canary(found["canaries"], section),
-        Check("Differential privacy", SKIPPED, "the models were not trained with differential privacy: there is no upper bound on what they give away"),
+        _private(found["differential_privacy"]),
     ]
     if not section.weights:
-        checks.append(Check("Attacks on the weights", SKIPPED, "audit.weights is off: nothing is known of what the weights give away, do not share them"))
+        checks.append(Check(WEIGHTS, SKIPPED, "audit.weights is off: nothing is known of what the weights give away, do not share them"))
+    missing = [check.name for check in checks if check.outcome == SKIPPED and check.name in {REQUIRABLE[name] for name in section.required}]
+    if missing:
+        checks = [Check(c.name, FAILED, f"required (audit.required), and skipped: {c.words}") if c.name in missing else c for c in checks]
     return Gate(not any(check.outcome == FAILED for check in checks), tuple(checks))
 
 
@@ -104,8 +110,15 @@ def _copying(told: dict, section: AuditSection) -> Check:
     return Check("Data copying (C_T)", FAILED if told["z"] < section.min_copying_z else PASSED, words)
 
 
+def _private(told: dict | None) -> Check:
+    if told is None:
+        return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away")
+    words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e} covers the generators and what is drawn from them, patient by patient ({told['patients']})"
+    return Check(PRIVACY, PASSED, words + "; it does not cover which clips the screen has withheld, nor the figures of this passport")
+
+
 def _canary(told: dict | None, section: AuditSection) -> Check:
     if told is None:
-        return Check("Canaries", SKIPPED, "no coin was tossed before training (audit.canaries)")
+        return Check(CANARIES, SKIPPED, "no coin was tossed before training (audit.canaries)")
     words = f"epsilon is at least {told['epsilon']:.2f} ({told['correct']} of {told['guesses']} guesses right, {told['canaries']} canaries)"
-    return Check("Canaries", FAILED if told["epsilon"] > section.max_epsilon else PASSED, words)
+    return Check(CANARIES, FAILED if told["epsilon"] > section.max_epsilon else PASSED, words)

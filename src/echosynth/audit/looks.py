@@ -1,6 +1,6 @@
-"""What an auditor sees of clips: real and synthetic ones are looked at in the same way, from their pixels, by three encoders.
+"""What an auditor sees of clips: real and synthetic ones are looked at in the same way, from their pixels, by four encoders.
 
-The siamese encoder took part in the filtering; the two hand-made ones (frames, motion) never did, so they judge.
+The siamese encoder took part in the filtering. The others never did, so they judge: two that nobody trained (frames, motion), and one that taught itself on the release (pixels).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from echosynth.audit.pixels import embed_pixels, evenly
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
@@ -19,8 +20,7 @@ from echosynth.privacy.handmade import embed_handmade, embed_motion
 from echosynth.privacy.neighbours import unit
 from echosynth.progress import progress
 
-FRAMES = 8  # of a clip, evenly spread
-EYES = ("siamese", "handmade", "motion")
+EYES = ("siamese", "handmade", "pixels", "motion")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Looks:
         return centroids(self.rows[eye], self.owner[eye])
 
 
-def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, fps: float, title: str, device: torch.device) -> Looks:
+def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, pixels: ReidEncoder, fps: float, title: str, device: torch.device) -> Looks:
     """Looks at videos, at `fps` where theirs is higher. Raises InputError when one cannot be read."""
     rows: dict[str, list[Tensor]] = {eye: [] for eye in EYES}
     size = 8 * encoder.config.size
@@ -51,6 +51,7 @@ def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, 
             some = evenly(clip)
             rows["siamese"].append(encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu())
             rows["handmade"].append(embed_handmade(some))
+            rows["pixels"].append(embed_pixels(pixels, some))
             try:
                 rows["motion"].append(embed_motion(clip, rate))
             except ValueError:
@@ -58,12 +59,6 @@ def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, 
             advance()
     owner = {eye: np.repeat(np.arange(len(paths)), [len(part) for part in parts]) for eye, parts in rows.items()}
     return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths))
-
-
-def evenly(clip: np.ndarray) -> np.ndarray:
-    """`FRAMES` frames of a clip (T, H, W), evenly spread, or all of a shorter one."""
-    count = min(FRAMES, len(clip))
-    return clip[((np.arange(count) + 0.5) * len(clip) / count).astype(int)]
 
 
 def centroids(rows: Tensor, owner: np.ndarray) -> tuple[Tensor, np.ndarray]:

@@ -3,14 +3,18 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from echosynth.audit.gate import NO_COPY
 from echosynth.files import atomic_file, read_json, write_json
+from echosynth.report import figures
 from echosynth.report.facts import without_paths
 from echosynth.study import Study
 
 LEDGER = "releases.json"
+SCREENS = {"calibrated": "the screen that filtered", "judge": "untrained eye", "motion": "eye for motion"}
 THREATS = (
     (
         "The clips alone",
@@ -38,6 +42,27 @@ def public(found: dict) -> dict:
     return told
 
 
+def _power(found: dict) -> Markup:
+    """The chart of planted copies, by screen and kind."""
+    rows = found["screening"]["power"]
+    kinds = list(dict.fromkeys((row["kind"], row["strength"]) for row in rows))
+    colours = {"calibrated": figures.REAL, "judge": figures.SYNTHETIC, "motion": figures.EXTRA}
+    groups = {}
+    for screen, colour in colours.items():
+        known = {(row["kind"], row["strength"]): row for row in rows if row["screen"] == screen}
+        if known:
+            columns = (np.array([known[kind][name] if kind in known else np.nan for kind in kinds]) for name in ("share", "low", "high"))
+            groups[SCREENS[screen]] = (*columns, colour)
+    return figures.power(groups, [f"{kind} {strength:g}" for kind, strength in kinds])
+
+
+def _attacks(found: dict) -> Markup:
+    """The chart of the membership attacks."""
+    known = [attack for attack in found["attacks"] if attack["auc"]["value"] is not None]
+    names = [f"{attack['name']} ({'clips' if attack['threat'] == 'dataset' else 'weights'})" for attack in known]
+    return figures.forest(names, *(np.array([attack["auc"][key] for attack in known]) for key in ("value", "low", "high")), found["thresholds"]["max_auc"])
+
+
 def write_passport(study: Study, found: dict, folder: Path, override: str = "", redacted: bool = False) -> list[Path]:
     """Writes passport.html and passport.json into `folder`: `redacted` is the copy for the public. `override` is the reason for which a closed gate was passed."""
     told = {
@@ -51,7 +76,7 @@ def write_passport(study: Study, found: dict, folder: Path, override: str = "", 
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("echosynth.audit"), PackageLoader("echosynth.report")]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("passport.html").render(found=told, threats=THREATS, redacted=redacted)
+    page = environment.get_template("passport.html").render(found=told, threats=THREATS, redacted=redacted, power=_power(found), attacks=_attacks(found))
     with atomic_file(folder / "passport.html") as partial:
         partial.write_text(page, encoding="utf-8")
     write_json(folder / "passport.json", told)

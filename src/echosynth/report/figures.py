@@ -149,6 +149,43 @@ def curve(clips: np.ndarray, r2: np.ndarray, low: np.ndarray, high: np.ndarray, 
     return draw(plot, f"R² over the number of synthetic clips: {', '.join(f'{r:.2f} of {c:.0f}' for c, r in zip(clips, r2, strict=True))}.", height=3.6)
 
 
+def power(groups: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, str]], kinds: Sequence[str]) -> Markup:
+    """Shares caught (with their intervals) of copies of each kind, a row each; `groups` maps a screen to (share, low, high, colour), one value a kind and NaN where it has no eye for it."""
+    places = np.arange(len(kinds))[::-1]
+
+    def plot(axes: Axes) -> None:
+        for number, (name, (share, low, high, colour)) in enumerate(groups.items()):
+            y, known = places + 0.22 * ((len(groups) - 1) / 2 - number), ~np.isnan(share)
+            axes.errorbar(
+                100 * share[known],
+                y[known],
+                xerr=100 * np.stack([share - low, high - share])[:, known],
+                color=colour,
+                marker="o",
+                markersize=3.5,
+                linestyle="none",
+                capsize=2,
+                label=name,
+            )
+        axes.set(xlim=(-2, 102), xlabel="copies caught (%), with 95 % interval", yticks=places, yticklabels=kinds)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.13 * 6 / len(kinds) - 0.04), ncols=len(groups))
+
+    return draw(plot, f"Share of planted copies caught, by kind: {', '.join(kinds)}.", width=6.0, height=0.27 * len(kinds) + 1.1)
+
+
+def forest(names: Sequence[str], values: np.ndarray, low: np.ndarray, high: np.ndarray, limit: float) -> Markup:
+    """AUCs with their intervals, a row each, beside a coin and the limit."""
+    places = np.arange(len(names))[::-1]
+
+    def plot(axes: Axes) -> None:
+        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.axvline(limit, color=COPY, linewidth=1)
+        axes.errorbar(values, places, xerr=np.stack([values - low, high - values]), color=REAL, marker="o", markersize=3.5, linestyle="none", capsize=2)
+        axes.set(xlim=(min(0.3, float(low.min()) - 0.02), max(0.7, float(high.max()) + 0.02)), xlabel="AUC, with 95 % interval", yticks=places, yticklabels=names)
+
+    return draw(plot, f"AUC of each attack: {', '.join(f'{name} {value:.2f}' for name, value in zip(names, values, strict=True))}.", width=6.0, height=0.24 * len(names) + 0.9)
+
+
 def _thinned(values: np.ndarray, most: int) -> np.ndarray:
     """Means over at most `most` consecutive runs of `values`."""
     return np.array([part.mean() for part in np.array_split(values, min(most, len(values)))])

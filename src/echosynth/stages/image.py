@@ -5,6 +5,7 @@ import numpy as np
 from echosynth import processes
 from echosynth.cohort.latents import LatentStore
 from echosynth.networks.kinds import kind_of
+from echosynth.stages.budget import private_training
 from echosynth.stages.start import begin
 from echosynth.study import Stage, Study
 from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
@@ -18,7 +19,7 @@ def run(study: Study) -> dict:
     # Frames as they are in the cohort: the image model is not told an EF, so a balanced draw would bias what it makes.
     windows = Windows(store, np.flatnonzero((store.index["split"] == "TRAIN").to_numpy()), section.network, seed, balance=0.0)
     model = begin(study, "image", kind_of(section.network), section.network, lambda new: measure_spread(new, windows))
-    train_generator(model, windows, section.training, folder, seed, "image model")
+    train_generator(model, windows, section.training, folder, seed, "image model", private=private_training(study, STAGE, windows.patients))
 
     def finish() -> dict:
         model.save_pretrained(folder)
@@ -27,4 +28,4 @@ def run(study: Study) -> dict:
     return processes.on_first(finish)
 
 
-STAGE = Stage("image", inputs=("latents",), sections=("image", "init"), run=run, every_process=True)
+STAGE = Stage("image", inputs=("latents",), sections=("image", "init", "dp"), run=run, every_process=True)

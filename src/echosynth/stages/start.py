@@ -96,6 +96,10 @@ def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig
     """What `initial` gives, or, where that is nothing, a network drawn by the study's seed and handed to `prepare`."""
     torch.manual_seed(study.config.seed)
     network = initial(study.config.init, name, kind, config)
+    if network is None and study.config.dp.epsilon:
+        raise InputError(
+            f"dp.epsilon: there are no public weights of this {name} network to start from; make some (echosynth pretrain OUT, with the same --set {name}.network...) and give --init OUT/weights"
+        )
     if network is None:
         network = kind(config)
         prepare(network)

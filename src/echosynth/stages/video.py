@@ -6,6 +6,7 @@ from echosynth import processes
 from echosynth.cohort.latents import LatentStore
 from echosynth.generative.objective import Generator
 from echosynth.networks.kinds import kind_of
+from echosynth.stages.budget import private_training
 from echosynth.stages.start import adopt, begin
 from echosynth.study import Stage, Study
 from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
@@ -27,7 +28,7 @@ def run(study: Study) -> dict:
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
     model = begin(study, "video", kind, section.network, lambda new: measure_spread(new, windows))
-    train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight)
+    train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight, private_training(study, STAGE, windows.patients))
 
     def finish() -> dict:
         model.save_pretrained(folder)
@@ -36,4 +37,4 @@ def run(study: Study) -> dict:
     return processes.on_first(finish)
 
 
-STAGE = Stage("video", inputs=("latents",), sections=("video", "init"), run=run, shared="latents", every_process=True)
+STAGE = Stage("video", inputs=("latents",), sections=("video", "init", "dp"), run=run, shared="latents", every_process=True)

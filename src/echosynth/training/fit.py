@@ -33,6 +33,7 @@ from echosynth.networks.precision import Precision, precision_context
 from echosynth.progress import progress
 from echosynth.randomness import torch_rng
 from echosynth.training.muon import Muon
+from echosynth.training.private import Private
 
 
 class Training(NetworkConfig):
@@ -57,12 +58,12 @@ class Training(NetworkConfig):
 Loss = Callable[[Any, Any, torch.Generator], dict[str, Any]]
 
 
-def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Training, folder: Path, seed: int, title: str) -> None:
+def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Training, folder: Path, seed: int, title: str, private: Private | None = None) -> None:
     """Trains `model` in place; afterwards it holds the averaged weights and is in evaluation mode, on the device of the training.
 
     `batch(samples)` gives the samples with these counters: a tensor, or a dict, list or tuple of them. Step k takes counters k * batch_size and on, shared out
     among the processes of `accelerate launch`. It runs in a background thread. `loss(model, batch, rng)` gives a dict whose "loss" is minimised and whose other
-    values are logged; `rng` is a CPU generator of this step and process.
+    values are logged; `rng` is a CPU generator of this step and process. With `private`, `batch` is one that it made, and gradients are its noisy ones.
 
     Leaves `training.jsonl` (means since the last row) and `checkpoint/` in `folder`. A second call goes on from the checkpoint, and returns at once when that is
     the last step's. Ctrl-C and SIGTERM write a checkpoint first. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
@@ -71,6 +72,8 @@ def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Tra
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     if config.batch_size < world:
         raise InputError(f"{title}: batch_size {config.batch_size} is smaller than the number of processes, {world}; raise it or start fewer")
+    if private and world > 1:
+        raise InputError(f"{title}: training with differential privacy runs on one process, not {world}; start one")
     model.to(device=device)
     model.train()
     step_module = accelerator.prepare(_Step(model, loss, device, config.precision))
@@ -94,8 +97,11 @@ def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Tra
             factor = state.set_learning_rates(step)
             rng = torch_rng(seed, title, step, rank)
             torch.manual_seed(rng.initial_seed())  # dropout draws from the global generator
-            values = step_module(data, rng)
-            accelerator.backward(values["loss"])
+            if private:
+                values = private.backward(step_module, data, rng, step)
+            else:
+                values = step_module(data, rng)
+                accelerator.backward(values["loss"])
             values["grad_norm"] = state.update(step)
 
             done = step + 1

@@ -18,6 +18,7 @@ from echosynth.networks.precision import precision_context
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng, torch_rng
 from echosynth.training.fit import Training, fit
+from echosynth.training.private import Private
 
 PLACED, PREFIX = 0.1, 0.25  # shares of the samples that know the anchor's place, or the window's first frames; the rest have the anchor alone, as most synthesis does
 PREFIXES = (4, 8, 12, 16, 16, 16)  # frames; 16 is what long_video.py continues from
@@ -38,14 +39,24 @@ class Windows:
         index = store.index.iloc[rows]
         self.ef, self.frames, self.source_fps = (index[column].to_numpy(float) for column in ("ef", "frames", "fps"))
         self.cumulative = np.cumsum(balancing_weights(self.ef, balance))
+        self.patients = np.unique(index["patient"].to_numpy().astype(str), return_inverse=True)[1]  # their numbers, a clip each
 
     def batch(self, samples: range) -> dict[str, Tensor]:
         """Samples with these counters: data (B, T, C, h, w), labels (B, L) and weight (B, T); of videos also anchor (B, C, h, w) and mask (B, T) of known frames.
 
         A clip that ends within the window stands still from there on, and those frames have weight 0."""
-        draw = self._frame if self.config.frames == 1 else self._video
-        drawn = [draw(numpy_rng(self.seed, "generator", sample)) for sample in samples]
+        rngs = [numpy_rng(self.seed, "generator", sample) for sample in samples]
+        drawn = [self._draw(self._clip(rng), rng) for rng in rngs]
         return {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
+
+    def of_patient(self, patient: int, step: int) -> dict[str, Tensor]:
+        """A batch with one sample of this patient, from any of the clips."""
+        rng = numpy_rng(self.seed, "generator of patient", patient, step)
+        drawn = self._draw(int(rng.choice(np.flatnonzero(self.patients == patient))), rng)
+        return {key: value[None] for key, value in drawn.items()}
+
+    def _draw(self, clip: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        return self._frame(clip, rng) if self.config.frames == 1 else self._video(clip, rng)
 
     def _clip(self, rng: np.random.Generator) -> int:
         return int(np.searchsorted(self.cumulative, rng.random() * self.cumulative[-1], side="right").clip(max=len(self.rows) - 1))
@@ -55,13 +66,12 @@ class Windows:
         dropped = rng.random() < self.label_dropout
         return torch.full((self.config.labels,), float("nan") if dropped else self.ef[clip] / 100, dtype=torch.float32)
 
-    def _frame(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        clip = self._clip(rng)
+    def _frame(self, clip: int, rng: np.random.Generator) -> dict[str, Tensor]:
         data = self.store.window(int(self.rows[clip]), rng.integers(int(self.frames[clip]), size=1))
         return {"data": data, "labels": self._label(clip, rng), "weight": torch.ones(1)}
 
-    def _video(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        count, clip = self.config.frames, self._clip(rng)
+    def _video(self, clip: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        count = self.config.frames
         length, rate = int(self.frames[clip]), self.source_fps[clip]
         room = max((length - 1) / rate - (count - 1) / self.fps, 0.0)  # seconds
         indices, valid = frame_indices(rng.uniform(0, room), count, rate, self.fps, length)
@@ -110,9 +120,10 @@ def measure_spread(model: Generator, windows: Windows, samples: int = 128) -> No
         model.bands.measure(windows.batch(range(samples))["data"])
 
 
-def train_generator(model: Generator, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0) -> None:
-    """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit)."""
-    fit(model, partial(generator_loss, slow=slow), windows.batch, training, folder, seed, title)
+def train_generator(model: Generator, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0, private: Private | None = None) -> None:
+    """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit). A `private` training draws patients evenly, whatever the balance."""
+    batch = private.batch(windows.of_patient) if private else windows.batch
+    fit(model, partial(generator_loss, slow=slow), batch, training, folder, seed, title, private)
 
 
 @torch.no_grad()

@@ -1,0 +1,73 @@
+"""Training under differential privacy, patient by patient: DP-SGD (Abadi et al. 2016, arXiv 1607.00133), clipping by Opacus (Yousefpour et al. 2021, arXiv 2109.12298).
+
+In every step each patient takes part by a coin of their own, with one sample; each one's gradient is clipped, and the sum gets normal noise. Patients come one at a time, so any network
+and loss will do that treats a sample as if it were alone. Coins and noise come from a secret that stays in the study: whoever knew it could take the noise off again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from echosynth.randomness import numpy_rng
+
+
+@dataclass(frozen=True)
+class Private:
+    """How one training is made private. `name` is unlike that of any other training with this secret: no noise is used twice."""
+
+    noise: float  # standard deviation of the noise, as a multiple of `clip`
+    clip: float  # norm to which a patient's gradient is clipped
+    patients: int
+    batch_size: int  # patients a step, on average
+    secret: int
+    name: str
+
+    @property
+    def rate(self) -> float:
+        """The chance of a patient to take part in a step."""
+        return min(self.batch_size / self.patients, 1.0)
+
+    def drawn(self, step: int) -> np.ndarray:
+        """Numbers of the patients who take part in a step; perhaps none."""
+        return np.flatnonzero(self._rng("coins", step).random(self.patients) < self.rate)
+
+    def batch(self, sample: Callable[[int, int], Any]) -> Callable[[range], list]:
+        """The `batch` that `fit` wants: a list with `sample(patient, step)`, a batch of one, for each patient drawn."""
+
+        def batch(samples: range) -> list:
+            step = samples.start // self.batch_size
+            return [sample(int(patient), step) for patient in self.drawn(step)]
+
+        return batch
+
+    def backward(self, module: nn.Module, batch: list, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Leaves the noisy mean gradient over the patients in `batch` in the parameters of `module`; returns the means of what it said of them. The noise is the same on every device."""
+        from opacus.optimizers import DPOptimizer
+
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        optimizer = DPOptimizer(torch.optim.SGD(parameters, lr=0.0), noise_multiplier=self.noise, max_grad_norm=self.clip, expected_batch_size=self.batch_size)
+        told: list[dict[str, Tensor]] = []
+        for p in parameters:
+            p.summed_grad = torch.zeros_like(p)
+        for one in batch:
+            values = module(one, rng)
+            values["loss"].backward()
+            told.append({key: torch.as_tensor(value).detach() for key, value in values.items()})
+            for p in parameters:
+                p.grad_sample, p.grad = (torch.zeros_like(p) if p.grad is None else p.grad)[None], None
+            optimizer.clip_and_accumulate()
+        noise = self._rng("noise", step)
+        for p in parameters:
+            drawn = torch.from_numpy(noise.standard_normal(p.shape, dtype=np.float32)).to(p.device)
+            p.grad = (p.summed_grad + self.noise * self.clip * drawn) / (self.rate * self.patients)
+            p.grad_sample = p.summed_grad = None
+        if not told:
+            return {"patients": torch.tensor(0.0)}
+        return {key: torch.stack([one[key].float() for one in told]).mean() for key in told[0]} | {"patients": torch.tensor(float(len(told)))}
+
+    def _rng(self, what: str, step: int) -> np.random.Generator:
+        return numpy_rng(self.secret, f"private {what}, {self.name}", step)
