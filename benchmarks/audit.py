@@ -1,21 +1,37 @@
-"""Does the audit catch a generator that copies? On a finished study, whose synthetic clips are exchanged in a copy of it.
+"""Does the audit catch a generator that copies, and does it let an honest one pass?
 
-python -m benchmarks.audit STUDY OUT                 the study as it is, then with training clips and noise in place of its synthetic ones
+python -m benchmarks.audit copies STUDY OUT          a finished study as it is, then with training clips and noise in place of its synthetic ones (in a copy of it)
+python -m benchmarks.audit memoriser OUT             generators trained to death on 20 patients, with the screening switched off: else nothing would come out
+python -m benchmarks.audit planted STUDY             near-copies of 300 training clips through the study's screen: 299 take a recall of 99 % to lie above 97 % with confidence
 """
 
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
+import torch
 
 from echosynth.audit.examine import audit
 from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.latents import LatentStore
+from echosynth.cohort.phantom import simulate_cohort
 from echosynth.cohort.video import read_clip, to_square, write_clip
 from echosynth.metrics.temporal import resample
+from echosynth.networks.autoencoder import encode_clip
+from echosynth.privacy.planted import NEAR, copies
+from echosynth.privacy.protocols import Protocols
+from echosynth.privacy.screen import rate
+from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
-from echosynth.stages.start import cohort_of
+from echosynth.run import carry_out, open_or_create
+from echosynth.stages import STAGES, synthesis
+from echosynth.stages.reid import original
+from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Study
 
 NOISE = 4.0  # grey levels
@@ -40,16 +56,74 @@ def told(found: dict) -> dict:
     return {"open": found["gate"]["open"], "copies": len(found["screening"]["copies"]), "clips": found["screening"]["clips"], "auc": attacks, "failed": closed}
 
 
+def memoriser(out: Path, steps: int) -> dict:
+    """An audit of generators that have seen two clips each of 20 patients `steps` times over; and how many candidates the screening would have turned away."""
+    patients = {"TRAIN": 20, "VAL": 40, "TEST": 40}
+    if not (out / "cohort" / "FileList.csv").exists():
+        simulate_cohort(out / "cohort", sum(patients.values()), 2, seed=5, splits={split: count / sum(patients.values()) for split, count in patients.items()})
+    given = {"autoencoder": 100, "image": steps, "video": steps // 8, "reid": 200, "evaluation": 50}
+    options = [f"{name}.training.steps={count}" for name, count in given.items()] + ["image.training.decay=0.3", "synthesis.videos=60", "audit.planted=20"]
+    study = open_or_create(out / "study", out / "cohort", "demo", options=options)
+    opened = synthesis.Models.open
+    with patch.object(synthesis.Models, "open", lambda study, device: replace(opened(study, device), protocols=_KeepAll(Protocols.load(study.folder("reid"))))):
+        carry_out(study, STAGES[: [stage.name for stage in STAGES].index("synthetic") + 1])
+    rows = pd.read_parquet(study.folder("synthetic") / "screening.parquet")
+    turned_away = {kind: float((rows.loc[rows["kind"] == kind, "p"] <= study.config.screen.alpha).mean()) for kind in ("image", "video")}
+    loss = {name: {key: round(value, 4) for key, value in study.summary(name)["summary"].items() if key.startswith("loss")} for name in ("image", "video")}
+    return {"steps": steps, "loss": loss, "screen_would_turn_away": turned_away} | told(audit(study))
+
+
+class _KeepAll:
+    """The verdicts of a study's protocols, of which none rejects."""
+
+    def __init__(self, protocols: Protocols):
+        self.protocols = protocols
+
+    def judge(self, embeddings, kind):
+        return self.protocols.judge(embeddings, kind)._replace(calibrated=True, published=True)
+
+
+def planted(study: Study, count: int = 300) -> dict:
+    """Recall of near-copies by kind, as windows of the length of a synthetic clip and as single frames, and the rates of false rejection."""
+    cohort, store, screen = cohort_of(study), LatentStore.open(study.folder("latents")), Protocols.load(study.folder("reid")).calibrated
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
+    train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
+    chosen = numpy_rng(1, "benchmark planted").permutation(train)[:count]
+    options, hits = study.config.screen, {}
+    with progress("planted copies", len(chosen)) as advance, torch.inference_mode():
+        for row in chosen:
+            for sample, frames in (("image", 1), ("video", options.frames)):
+                rng = numpy_rng(1, "benchmark copy", int(row), frames)
+                source = original(cohort, store.index.iloc[row], frames, options.fps, 8 * encoder.config.size, rng)
+                for kind, (made,) in copies([source], [rng], autoencoder, NEAR):
+                    hits.setdefault((sample, kind.name), []).append(not screen.verdict(encoder.embed(encode_clip(autoencoder, made)).float().cpu(), sample).kept)
+            advance()
+    known = study.summary("reid")["summary"]
+    rates = {f"{sample}, {kind}": [round(value, 4) for value in rate(sum(found), len(found))[:3]] for (sample, kind), found in hits.items()}
+    return {"copies": len(chosen), "recall": rates, "false_rejection": {key: known[key] for key in known if key.startswith("false_rejection_")}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("out", type=Path)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, folders in (("copies", ("study", "out")), ("memoriser", ("out",)), ("planted", ("study",))):
+        added = verbs.add_parser(verb)
+        for folder in folders:
+            added.add_argument(folder, type=Path)
+    verbs.choices["memoriser"].add_argument("--steps", type=int, default=1500)
     options = parser.parse_args()
-    shutil.copytree(options.study, options.out)
-    study = Study.open(options.out)
-    found = {"as it is": told(audit(study))}
-    copy_training_clips(study, NOISE)
-    found["training clips with noise"] = told(audit(study))
+    if options.verb == "memoriser":
+        found = memoriser(options.out, options.steps)
+    elif options.verb == "planted":
+        found = planted(Study.open(options.study))
+    else:
+        shutil.copytree(options.study, options.out)
+        study = Study.open(options.out)
+        found = {"as it is": told(audit(study))}
+        print(json.dumps(found, indent=2), flush=True)
+        copy_training_clips(study, NOISE)
+        found["training clips with noise"] = told(audit(study))
     print(json.dumps(found, indent=2))
 
 

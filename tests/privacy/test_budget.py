@@ -19,7 +19,7 @@ def test_epsilon_is_what_opacus_says_step_by_step():
 def test_the_noise_keeps_to_the_budget_and_no_more_than_that():
     planned = [(0.3, 200), (0.08, 180)]
     noise = noise_for(8.0, 1e-4, planned)
-    assert epsilon([Spent(noise, *one) for one in planned], 1e-4) <= 8.0 < epsilon([Spent(0.999 * noise, *one) for one in planned], 1e-4)
+    assert epsilon([Spent(noise, *one) for one in planned], 1e-4) <= 8.0 < epsilon([Spent(0.998 * noise, *one) for one in planned], 1e-4)
 
 
 def test_what_is_spent_counts():

@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from scipy.optimize import brentq
+
 from echosynth.errors import InputError
 
-_LEAST, _MOST = 0.2, 1e4  # noise multipliers that are looked at
+_LEAST, _MOST = 0.2, 50.0  # noise multipliers that are looked at
 
 
 class Spent(NamedTuple):
@@ -31,7 +33,7 @@ def epsilon(trainings: Sequence[Spent], delta: float) -> float:
 
 
 def noise_for(budget: float, delta: float, planned: Sequence[tuple[float, int]], spent: Sequence[Spent] = ()) -> float:
-    """The least noise multiplier, to four digits, with which trainings of these (rate, steps) keep epsilon within `budget` after what is `spent`.
+    """The least noise multiplier, to a thousandth, with which trainings of these (rate, steps) keep epsilon within `budget` after what is `spent`.
 
     Raises InputError when no noise is enough.
     """
@@ -39,17 +41,17 @@ def noise_for(budget: float, delta: float, planned: Sequence[tuple[float, int]],
     def total(noise: float) -> float:
         return epsilon([*spent, *(Spent(noise, rate, steps) for rate, steps in planned)], delta)
 
-    low, high = _LEAST, _LEAST
+    low = high = _LEAST
     while total(high) > budget:
         low, high = high, 2 * high
         if high > _MOST:
             raise InputError(
                 f"dp.epsilon: a budget of {budget:g} is used up (epsilon {epsilon(spent, delta):.2f} is spent on this cohort by this study); raise it or start a new study"
             )
-    while high / low > 1.0001 and high > _LEAST:
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if total(middle) <= budget else (middle, high)
-    return high
+    if low == high:
+        return high
+    root = brentq(lambda noise: total(noise) - budget, low, high, rtol=2e-4, xtol=2e-4)
+    return next(noise for noise in (root, 1.0005 * root, high) if total(noise) <= budget)
 
 
 def _accountant():

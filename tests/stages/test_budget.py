@@ -1,0 +1,107 @@
+"""The privacy budget of a study: noted before it is spent, shared by the generators, and never forgotten."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from opacus.accountants import RDPAccountant
+
+from echosynth.cohort.latents import write_latents
+from echosynth.config import parse, preset
+from echosynth.errors import InputError
+from echosynth.privacy.budget import Spent, epsilon
+from echosynth.run import configure
+from echosynth.stages import image, video
+from echosynth.stages.budget import private_options, private_training, spent, statement, trainings
+from echosynth.study import Study
+
+
+@pytest.fixture(autouse=True)
+def whole_orders(monkeypatch):
+    """The accountant looks at whole orders alone, which is quick; the bound is looser and as true."""
+    monkeypatch.setattr(RDPAccountant, "DEFAULT_ALPHAS", list(range(2, 40)))
+
+
+PATIENTS = np.repeat(np.arange(30), 2)  # two clips each
+
+
+def make_study(root, *options) -> Study:
+    """A private study that has its latents."""
+    config = configure(preset("smoke"), options=[*private_options("epsilon=8"), *options])
+    study = Study.create(root, config, root, "ab" * 32)
+    frames = 70
+    clips = pd.DataFrame({"name": [f"c{i}" for i in range(60)], "patient": PATIENTS.astype(str), "split": "TRAIN", "ef": np.linspace(20, 75, 60), "fps": 32.0, "frames": frames})
+    generator = torch.Generator().manual_seed(0)
+    write_latents(study.folder("latents"), clips, lambda name: torch.randn(frames, 4, 14, 14, generator=generator))
+    for stage in ("autoencoder", "latents"):
+        study.folder(stage).mkdir(exist_ok=True)
+        (study.folder(stage) / "stage.json").write_text(json.dumps({"stage": stage, "key": stage, "summary": {}}))
+    return study
+
+
+def test_the_generators_share_the_budget_and_the_statement_counts_both(tmp_path):
+    study = make_study(tmp_path / "s", "image.training.batch_size=4", "image.training.steps=3", "video.training.batch_size=2", "video.training.steps=2")
+    assert study.carry_out(image.STAGE) and study.carry_out(video.STAGE)
+    rows = spent(study)
+    assert [row["stage"] for row in rows] == ["image", "video"] and rows[0]["noise"] == pytest.approx(rows[1]["noise"], rel=1e-3)
+    told = statement(study)
+    assert told["epsilon"] == pytest.approx(epsilon(trainings(rows), 0.1 / 30), abs=1e-6) and 7.9 < told["epsilon"] <= 8.0
+    assert told["patients"] == 30 and told["delta"] == pytest.approx(1 / 300)
+    losses = [json.loads(line) for line in (study.folder("image") / "training.jsonl").read_text().splitlines()]
+    assert losses[-1]["step"] == 3 and (study.folder("dp") / "secret").stat().st_mode & 0o077 == 0
+
+
+def test_a_training_that_is_gone_on_with_is_noted_once_and_another_one_is_added(tmp_path):
+    study = make_study(tmp_path / "s", "image.training.steps=20", "video.training.steps=20")
+    first = private_training(study, image.STAGE, PATIENTS)
+    assert private_training(study, image.STAGE, PATIENTS) == first and len(spent(study)) == 1
+    values = study.config.model_dump(mode="json")
+    values["image"]["training"]["learning_rate"] = 1e-4
+    other = Study(study.root, parse(values, "test"))
+    private_training(study, video.STAGE, PATIENTS)
+    with pytest.raises(InputError, match="used up"):  # both generators have had their share
+        private_training(other, image.STAGE, PATIENTS)
+    values["dp"]["epsilon"] = 20.0
+    raised = Study(study.root, parse(values, "test"))
+    again = private_training(raised, image.STAGE, PATIENTS)
+    assert again.name != first.name and again.secret == first.secret and len(spent(study)) == 3
+    assert epsilon([Spent(row["noise"], row["rate"], row["steps"]) for row in spent(study)], 0.1 / 30) <= 20
+
+
+def test_no_statement_where_a_generator_learnt_without_noise(tmp_path):
+    study = make_study(tmp_path / "s")
+    private_training(study, image.STAGE, PATIENTS)
+    for stage in ("image", "video"):
+        study.folder(stage).mkdir(exist_ok=True)
+        (study.folder(stage) / "stage.json").write_text(json.dumps({"stage": stage, "key": "of another training", "summary": {}}))
+    assert statement(study) is None
+
+
+@pytest.mark.parametrize("text", ["8", "epsilon", "epsilon=", "delta=1e-5", "epsilon=8,noise=2"])
+def test_the_option_is_checked(text):
+    with pytest.raises(InputError, match="--dp"):
+        private_options(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("autoencoder.training.steps=5", "autoencoder.training.steps must be 0"),
+        ("reid.training.steps=5", "reid.training.steps must be 0"),
+        ("autoencoder.encoder=trained", "frozen"),
+        ("synthesis.ef=cohort", "histogram"),
+        ("init=none", "public weights"),
+    ],
+)
+def test_nothing_else_may_learn_from_patients(option, words):
+    with pytest.raises(InputError, match=words):
+        configure(preset("smoke"), options=[*private_options("epsilon=8"), option])
+
+
+def test_a_network_without_public_weights_is_refused(tmp_path):
+    study = make_study(tmp_path / "s", "image.network.dim=64", "image.network.heads=1")
+    with pytest.raises(InputError, match="no public weights"):
+        study.carry_out(image.STAGE)
+    assert spent(study) == []
