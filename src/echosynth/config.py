@@ -78,26 +78,26 @@ class ScreenSection(Section):
 class SynthesisSection(Section):
     videos: int = Field(..., ge=0, description="clips in the synthetic cohort; 0 = as many as the source has")
     frames: int = Field(64, ge=1)
-    steps: int = Field(16, ge=1)
-    image_steps: int = Field(32, ge=1)
+    steps: int = Field(8, ge=1)
+    image_steps: int = Field(8, ge=1)
     guidance: float = Field(1.0, ge=0)
     long_videos: Literal["continued", "windowed"] = Field(
         "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
     )
     max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
-    ef: str = Field("cohort", description="cohort (the training histogram), uniform (10-90 %), or a value in percent")
+    ef: str = Field("cohort", description="cohort (the training histogram), balanced (its rare EFs more often), uniform (10-90 %), or a value in percent")
     batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
     @classmethod
     def _known(cls, ef: str) -> str:
-        if ef not in ("cohort", "uniform"):
+        if ef not in ("cohort", "balanced", "uniform"):
             try:
                 value = float(ef)
             except ValueError:
                 value = -1.0
             if not 0 <= value <= 100:
-                raise ValueError(f"give cohort, uniform, or a value from 0 to 100 percent, not {ef!r}")
+                raise ValueError(f"give cohort, balanced, uniform, or a value from 0 to 100 percent, not {ef!r}")
         return ef
 
 
@@ -207,8 +207,8 @@ class StudyConfig(Section):
                 raise ValueError(f"dp.epsilon: {name}.training.steps must be 0, since the {name} learns without noise; give --dp epsilon={self.dp.epsilon:g}, which sees to it")
         if self.autoencoder.encoder != "frozen":
             raise ValueError("dp.epsilon: autoencoder.encoder must be frozen, since the scale of trained latents is measured on patients")
-        if self.synthesis.ef == "cohort":
-            raise ValueError("dp.epsilon: synthesis.ef must not be cohort, since the histogram of EFs is the patients'; set it to uniform")
+        if self.synthesis.ef in ("cohort", "balanced"):
+            raise ValueError(f"dp.epsilon: synthesis.ef must not be {self.synthesis.ef}, since the histogram of EFs is the patients'; set it to uniform")
         if self.joint.lead or self.joint.others:
             raise ValueError("dp.epsilon: several cohorts cannot share a budget; run each for itself")
         return self
@@ -327,9 +327,9 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=300, image=200, reid=400, video=180, evaluation=300),
+        Steps(autoencoder=300, image=200, reid=400, video=90, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=360, guidance=2.0, ef="uniform"),  # as published; with a narrow histogram errors in EF shrink what a regressor learns (docs/decisions.md)
+        SynthesisSection(videos=480, guidance=2.0, ef="balanced"),  # with a narrow histogram errors in EF shrink what a regressor learns (docs/decisions.md)
         fine_tune=True,
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),
@@ -339,7 +339,7 @@ PRESETS: dict[str, StudyConfig] = {
         "full",
         Steps(autoencoder=50_000, image=100_000, reid=20_000, video=200_000, evaluation=20_000),
         Steps(autoencoder=128, image=256, reid=256, video=64, evaluation=32),
-        SynthesisSection(videos=0, frames=192, steps=32),
+        SynthesisSection(videos=0, frames=192, steps=16, image_steps=16),
         network=DenoiserConfig(dim=384, depth=12, heads=6),
         encoder="trained",  # these generators are too large for the shipped weights, so nothing binds them to the latents those know
     ),

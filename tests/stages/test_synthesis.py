@@ -54,6 +54,11 @@ def test_efs_follow_the_training_histogram_and_are_nobodys(cohort):
     assert (ef == ef.round(2)).all()
 
 
+def test_balanced_efs_are_of_the_histogram_with_rare_ones_more_often(cohort):
+    ef = make_plan(cohort, 2000, "balanced", 0).ef
+    assert 0.3 < (ef < 40).mean() < 0.5 and ef.max() < 90
+
+
 def test_uniform_and_fixed_efs(cohort):
     ef = make_plan(cohort, 2000, "uniform", 0).ef
     assert 10 <= ef.min() < 11 and 89 < ef.max() <= 90 and abs(ef.mean() - 50) < 2

@@ -31,10 +31,12 @@ from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study, peak_memory_mb
+from echosynth.training.generator import balancing_weights
 from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
 MEASURED = "measured.parquet"
+BALANCE = 0.5  # of "balanced" EFs: between those of the cohort and every EF as often
 EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
 
 
@@ -73,9 +75,11 @@ def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
 
 
 def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
-    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "uniform" = U(10, 90); else the value itself."""
-    if ef == "cohort":
-        return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
+    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = the same, rare EFs more often, as the video model has seen them; "uniform" = U(10, 90);
+    else the value itself."""
+    if ef in ("cohort", "balanced"):
+        weights = balancing_weights(train, BALANCE if ef == "balanced" else 0.0)
+        return lambda rng: rng.choice(train, p=weights / weights.sum()) + EF_JITTER * rng.standard_normal()
     if ef == "uniform":
         return lambda rng: rng.uniform(10, 90)
     return lambda rng: float(ef)

@@ -1,0 +1,1 @@
+"""Measurements that are no tests: commands of their own, minutes to hours."""
