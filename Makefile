@@ -9,7 +9,7 @@ DEMO_CLIPS ?= 2
 DEMO_SITE ?= alder
 DEMO_SEED ?= 11
 
-.PHONY: setup test demo pretrain lint clean
+.PHONY: setup test demo pretrain bench lint clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ test: setup
 demo: setup
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
 	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
+
+bench: setup
+	$(ECHOSYNTH) bench
 
 # The video model learns in two rounds, the second on other phantoms.
 pretrain: setup

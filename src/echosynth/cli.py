@@ -278,6 +278,24 @@ def import_weights(
 
 
 @app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[clip|encode|decode|train]...", help="what to measure; without any, all of it")] = None,
+    out: Annotated[Path, typer.Option(help="folder for a JSON file each, with the machine")] = Path("benchmarks/results"),
+    repeats: Annotated[int, typer.Option(min=1, help="of each recipe, in turns")] = 3,
+) -> None:
+    """Measure speed and memory against the published recipe, on this machine. Minutes each: the published networks are large."""
+    from echosynth.bench import MEASURES
+    from echosynth.bench import bench as bench_
+
+    for name, found in bench_(names or list(MEASURES), out, repeats).items():
+        compact, paper = found["compact"], found["paper"]
+        print(
+            f"{name}: {compact['seconds']:.4g} s against {paper['seconds']:.4g} s, {found['times_as_quick']:.0f} times as quick; {compact['memory_mb']:.0f} against {paper['memory_mb']:.0f} MB"
+        )
+    print(out)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(echosynth.__version__)

@@ -1,0 +1,178 @@
+"""The verb `bench`: this recipe against the published one (networks/paper.py) on this machine, in turns, from the same presets that studies run with.
+
+Speed does not hang on what weights have learnt, so networks are fresh. Every measurement runs in a process of its own, which tells its peak memory; both recipes are offered the same
+precision ("auto"). What takes minutes a step is timed over a few steps and counted up, and the result says so.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from echosynth import __version__
+from echosynth.cohort.video import write_clip
+from echosynth.config import StudyConfig, preset
+from echosynth.errors import InputError
+from echosynth.files import write_json
+from echosynth.generative.objective import draw_images, draw_videos
+from echosynth.networks.autoencoder import decode_clip, encode_clip
+from echosynth.networks.kinds import kind_of
+from echosynth.networks.precision import precision_context, uses_bf16
+from echosynth.randomness import torch_rng
+from echosynth.study import peak_memory_mb
+from echosynth.training.fit import fit
+from echosynth.training.generator import generator_loss
+
+RECIPES = {"compact": "demo", "paper": "paper"}
+FRAMES, SIZE = 64, 112
+_TIMED_STEPS = 2  # of the published samplers; a step takes as long as any other
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _network(config: StudyConfig, name: str):
+    torch.manual_seed(0)
+    section = getattr(config, name)
+    return kind_of(section.network)(section.network).to(_device()).eval()
+
+
+def clip(config: StudyConfig) -> dict:
+    """A clip of 64 frames from noise to file: image, video, decoding, writing. "steps" is how many sampling steps were timed of how many that the preset takes."""
+    image, video, autoencoder = (_network(config, name) for name in ("image", "video", "autoencoder"))
+    options, rngs = config.synthesis, [torch_rng(0, "bench")]
+    published = config.preset == "paper"
+    timed = {"image": options.image_steps, "video": options.steps} if not published else dict.fromkeys(("image", "video"), _TIMED_STEPS)
+    parts = {}
+    with precision_context(_device(), config.video.training.precision), torch.inference_mode():
+        noise = torch.randn(1, FRAMES, image.config.channels, image.config.size, image.config.size, device=_device())
+        label = torch.full((1, video.config.labels), 0.6, device=_device())
+
+        def draw(steps: dict[str, int]) -> torch.Tensor:
+            anchor, parts["image"] = _timed(lambda: draw_images(image, noise[:, 0], steps["image"], rngs))
+            latents, parts["video"] = _timed(lambda: draw_videos(video, lambda k: noise, anchor, label, FRAMES, steps["video"], options.guidance, rngs))
+            return latents[0]
+
+        if not published:
+            draw(timed)  # the first call is slower
+        latents = draw(timed)
+        parts["image"] *= options.image_steps / timed["image"]
+        parts["video"] *= options.steps / timed["video"]
+        frames, parts["decode"] = _timed(lambda: decode_clip(autoencoder, latents))
+        with tempfile.TemporaryDirectory() as folder:
+            _, parts["write"] = _timed(lambda: write_clip(Path(folder) / "clip.avi", frames, config.video.fps))
+    return {"seconds": sum(parts.values()), "parts": parts, "steps": f"{timed['image']} of {options.image_steps} and {timed['video']} of {options.steps}"}
+
+
+def encode(config: StudyConfig) -> dict:
+    """Frames a second into latents."""
+    return _frames_a_second(config, lambda autoencoder, frames: encode_clip(autoencoder, frames))
+
+
+def decode(config: StudyConfig) -> dict:
+    """Latent frames a second into pixels."""
+
+    def work(autoencoder, frames: np.ndarray) -> object:
+        return decode_clip(autoencoder, torch.randn(len(frames), 4, SIZE // 8, SIZE // 8))
+
+    return _frames_a_second(config, work)
+
+
+def _frames_a_second(config: StudyConfig, work: Callable) -> dict:
+    autoencoder = _network(config, "autoencoder")
+    count = 32 if config.preset == "paper" else 128
+    frames = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE), np.uint8)
+    if config.preset != "paper":
+        work(autoencoder, frames)
+    _, seconds = _timed(lambda: work(autoencoder, frames))
+    return {"seconds": seconds / count, "frames_a_second": count / seconds}
+
+
+def train(config: StudyConfig) -> dict:
+    """Windows of 64 frames a second through a training step of the video model (batch 1 of the published one, where a larger would not fit a laptop; the preset's batch of ours)."""
+    network = _network(config, "video")
+    batch, steps = (1, 2) if config.preset == "paper" else (config.video.training.batch_size, 4)
+    data = torch.randn(batch, FRAMES, network.config.channels, network.config.size, network.config.size)
+    sample = {
+        "data": data,
+        "labels": torch.full((batch, network.config.labels), 0.5),
+        "weight": torch.ones(batch, FRAMES),
+        "anchor": data[:, 0],
+        "mask": torch.zeros(batch, FRAMES, dtype=torch.bool),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        options = config.video.training.model_copy(update={"steps": steps, "batch_size": batch, "log_every": 1, "checkpoint_every": 10**6})
+        fit(network, generator_loss, lambda samples: sample, options, Path(folder), 0, "video model")
+        seconds = [json.loads(line)["seconds"] for line in (Path(folder) / "training.jsonl").read_text().splitlines()]
+    each = float(np.median(np.diff(seconds))) / batch
+    return {"seconds": each, "windows_a_second": 1 / each, "batch": batch}
+
+
+MEASURES: dict[str, Callable[[StudyConfig], dict]] = {"clip": clip, "encode": encode, "decode": decode, "train": train}
+
+
+def bench(names: list[str], out: Path, repeats: int) -> dict:
+    """Measures `names` of MEASURES for both recipes, in turns, and writes one JSON file a measure to `out`, with the machine. Raises InputError for an unknown name.
+
+    Of each recipe the median over `repeats`; the ratio is the median over the pairs.
+    """
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown:
+        raise InputError(f"bench {unknown[0]}: choose of {', '.join(MEASURES)}, or all")
+    found = {}
+    for name in names:
+        runs: dict[str, list[dict]] = {recipe: [] for recipe in RECIPES}
+        for number in range(repeats):
+            for recipe in list(RECIPES)[:: 1 if number % 2 else -1]:
+                runs[recipe].append(_alone(name, recipe))
+        ratios = [other["seconds"] / own["seconds"] for own, other in zip(runs["compact"], runs["paper"], strict=True)]
+        found[name] = {recipe: {key: _middle([run[key] for run in rows]) for key in rows[0]} for recipe, rows in runs.items()}
+        found[name] |= {"times_as_quick": statistics.median(ratios), "ratios": ratios, "memory_ratio": found[name]["paper"]["memory_mb"] / found[name]["compact"]["memory_mb"]}
+        write_json(out / f"{name}.json", found[name] | {"measure": MEASURES[name].__doc__.strip(), "machine": machine()})
+    return found
+
+
+def machine() -> dict:
+    """What the figures were had on."""
+    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    about = {"processor": names[0] if names else platform.processor(), "threads": torch.get_num_threads(), "gpu": gpu, "bfloat16": uses_bf16(_device())}
+    return about | {"torch": torch.__version__, "echosynth": __version__, "date": datetime.now(UTC).date().isoformat()}
+
+
+def _alone(name: str, recipe: str) -> dict:
+    """One measurement in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "echosynth.bench", name, recipe], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"bench {name}, {recipe}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _timed(work: Callable):
+    start = time.perf_counter()
+    result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result, time.perf_counter() - start
+
+
+def _middle(values: list):
+    """The median of numbers (of each part of a table); of anything else the first."""
+    if isinstance(values[0], dict):
+        return {key: _middle([value[key] for value in values]) for key in values[0]}
+    return statistics.median(values) if isinstance(values[0], int | float) else values[0]
+
+
+if __name__ == "__main__":
+    measure, of = sys.argv[1:]
+    print(json.dumps(MEASURES[measure](preset(RECIPES[of])) | {"memory_mb": peak_memory_mb()}))
