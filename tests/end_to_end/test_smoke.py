@@ -245,7 +245,7 @@ def test_an_audit_leaves_a_passport_that_names_no_patient(audited, cohort):
     assert found["splits"]["patients_known"] and found["chain"]["files"] == 12 + 4 and len(found["attacks"]) >= 8
     page = (study / "audit" / "passport.html").read_text()
     assert "not a proof of anonymity" in page and not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", page) and str(study) not in page
-    for path in (study / "audit").iterdir():
+    for path in (path for path in (study / "audit").rglob("*") if path.is_file()):
         assert not any(name.encode() in path.read_bytes() for name in read_cohort(cohort).clips["name"]), path
 
 
