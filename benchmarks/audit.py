@@ -84,7 +84,7 @@ class _KeepAll:
 
 
 def planted(study: Study, count: int = 300) -> dict:
-    """Recall of near-copies by kind, as windows of the length of a synthetic clip and as single frames, and the rates of false rejection."""
+    """Recall of near-copies by kind, as windows of the length of a synthetic clip and as single frames, and the rates of false rejection. Intervals count clips; where patients have several, they are a little too narrow."""
     cohort, store, screen = cohort_of(study), LatentStore.open(study.folder("latents")), Protocols.load(study.folder("reid")).calibrated
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))

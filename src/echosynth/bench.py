@@ -76,7 +76,7 @@ def clip(config: StudyConfig) -> dict:
 
 def encode(config: StudyConfig) -> dict:
     """Frames a second into latents."""
-    return _frames_a_second(config, lambda autoencoder, frames: encode_clip(autoencoder, frames))
+    return _frames_a_second(config, encode_clip)
 
 
 def decode(config: StudyConfig) -> dict:

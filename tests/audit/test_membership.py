@@ -66,14 +66,14 @@ def test_a_generator_that_returns_training_clips_is_caught():
 
 
 def test_a_generator_of_new_hearts_passes():
-    aucs, covered = [], []
+    aucs = []
     for seed in range(4):
         found = audited(*world(copies=False, seed=seed))
         opened, checks = outcomes(found)
         assert opened and "failed" not in checks.values(), checks
         aucs += [attack["auc"]["value"] for attack in found["attacks"]]
-        covered += [attack["auc"]["low"] < 0.5 < attack["auc"]["high"] for attack in found["attacks"]]
-    assert np.mean(covered) > 0.8 and max(aucs) < 0.7  # of 24 intervals at 95 %
+        assert all(attack["auc"]["low"] < 0.5 for attack in found["attacks"])
+    assert min(aucs) > 0.3 and max(aucs) < 0.65  # a classifier that is tested on others than it has learnt leans below a half where there is nothing to learn
     assert np.mean(aucs) == pytest.approx(0.5, abs=0.05)
     assert abs(found["harms"]["adversarial_accuracy"]["privacy_loss"]) < 0.1
 
@@ -133,3 +133,10 @@ def test_the_rate_at_few_false_alarms_counts_only_with_strangers_enough():
     attack["auc"] = {"value": 0.5, "low": 0.4, "high": 0.6}
     for strangers, outcome in ((60, "passed"), (100, "failed")):
         assert outcomes(found | {"attacks": [attack | {"strangers": strangers}]})[1]["Membership, clips alone: votes, handmade"] == outcome
+
+
+def test_motion_that_nobody_could_judge_is_not_called_fine():
+    found = audited(*world(copies=False))
+    assert "motion" not in found["screening"] and outcomes(found)[1]["Motion: a beat copied to another heart"] == "skipped"
+    found["screening"]["motion"] = {"rejected": {"share": 0.4, "low": 0.3, "high": 0.5}, "allowed": 0.03, "p_excess": 1e-9}
+    assert outcomes(found)[1]["Motion: a beat copied to another heart"] == "failed"

@@ -6,6 +6,7 @@ from echosynth.config import AuditSection
 
 NO_COPY = "No copy of a training clip"
 CANARIES, PRIVACY, WEIGHTS = "Canaries", "Differential privacy", "Attacks on the weights"
+MOTION = "Motion: a beat copied to another heart"
 REQUIRABLE = {"canaries": CANARIES, "dp": PRIVACY, "weights": WEIGHTS}
 PASSED, FAILED, UNCLEAR, SKIPPED = "passed", "failed", "unclear", "skipped"
 
@@ -41,7 +42,7 @@ def decide(found: dict, section: AuditSection) -> Gate:
         ),
         _rejections("Calibrated screen, now", screening["calibrated"]),
         _rejections("Judge that took no part in the filtering", screening["judge"]),
-        *([_rejections("Motion: a beat copied to another heart", screening["motion"])] if "motion" in screening else []),
+        _rejections(MOTION, screening["motion"]) if "motion" in screening else Check(MOTION, SKIPPED, "no clip lasts the two seconds that a beat takes to be told"),
         _planted(planted, section),
         *(_attack(attack, section) for attack in found["attacks"]),
         *(_harm(words, harms.get(key), section) for words, key in (("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference"))),
@@ -51,9 +52,8 @@ def decide(found: dict, section: AuditSection) -> Gate:
     ]
     if not section.weights:
         checks.append(Check(WEIGHTS, SKIPPED, "audit.weights is off: nothing is known of what the weights give away, do not share them"))
-    missing = [check.name for check in checks if check.outcome == SKIPPED and check.name in {REQUIRABLE[name] for name in section.required}]
-    if missing:
-        checks = [Check(c.name, FAILED, f"required (audit.required), and skipped: {c.words}") if c.name in missing else c for c in checks]
+    required = {REQUIRABLE[name] for name in section.required}
+    checks = [Check(c.name, FAILED, f"required (audit.required), and skipped: {c.words}") if c.outcome == SKIPPED and c.name in required else c for c in checks]
     return Gate(not any(check.outcome == FAILED for check in checks), tuple(checks))
 
 

@@ -25,6 +25,7 @@ from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.reid import original
 from echosynth.study import Study
 
+JUDGES = {"judge": "handmade", "motion": "motion"}  # screens that took no part in the filtering, and their eyes
 OTHER_EF_CLIPS = 12  # the generator has to draw each of them
 
 
@@ -53,30 +54,30 @@ def suspects(study: Study, screened: pd.DataFrame, people: People, synthetic: Lo
     """
     section, split = study.config.audit, people.clips["split"].to_numpy()
     test = np.flatnonzero(split == "TEST")
-    screens = {"calibrated": Protocols.load(study.folder("reid")).calibrated, "judge": _fit(people, real, "handmade", study.config.screen.alpha)}
-    if motion := _fit(people, real, "motion", study.config.screen.alpha):
-        screens["motion"] = motion
+    screens = {"calibrated": Protocols.load(study.folder("reid")).calibrated}
+    screens |= {name: screen for name, eye in JUDGES.items() if len(synthetic.rows[eye]) and (screen := _fit(people, real, eye, study.config.screen.alpha))}
     known = pd.read_parquet(study.folder("reid") / "scores.parquet")
     strangers = {
         "calibrated": known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy(),
         "judge": np.array([screens["judge"].score(real.of("handmade", row)) for row in test]),
     }
     table = screened.copy()
-    for name, eye, column in (("judge", "handmade", "judged"), ("motion", "motion", "motion")):
-        if name in screens:
-            found = [screens[name].verdict(rows) if len(rows := synthetic.of(eye, row)) else None for row in range(synthetic.clips)]
-            table[column] = [True if one is None else one.kept for one in found]
-            table[f"{name}_score"] = [np.nan if one is None else one.score for one in found]
+    kept = {"calibrated": table["calibrated"].to_numpy(bool)}
+    for name, eye in JUDGES.items():
+        if name in screens:  # a clip too short to move has no verdict by its motion
+            found = {row: screens[name].verdict(rows) for row in range(synthetic.clips) if len(rows := synthetic.of(eye, row))}
+            kept[name] = np.array([one.kept for one in found.values()])
+            for column in ("kept", "score", "p"):
+                table[f"{name}_{column}"] = pd.Series({row: getattr(one, column) for row, one in found.items()}).reindex(range(len(table))).to_numpy()
     scores = {"calibrated": table["score"].to_numpy(), "judge": table["judge_score"].to_numpy()}
-    kept = {name: table[column].to_numpy(bool) for name, column in (("calibrated", "calibrated"), ("judge", "judged"), ("motion", "motion")) if name in screens}
     planted = _plant(study, people.clips.iloc[np.flatnonzero(split == "TRAIN")], cohort, eyes, screens)
     told, copied = {"clips": len(table)}, np.zeros(len(table), bool)
     for name, screen in screens.items():
-        count = int((~kept[name]).sum())
+        count, judged = int((~kept[name]).sum()), len(kept[name])
         told[name] = {
-            "rejected": rate(count, len(table))._asdict(),
+            "rejected": rate(count, judged)._asdict(),
             "allowed": screen.level,
-            "p_excess": float(binomtest(count, len(table), screen.level, alternative="greater").pvalue),
+            "p_excess": float(binomtest(count, judged, screen.level, alternative="greater").pvalue),
         }
         if name not in scores:
             continue

@@ -10,7 +10,6 @@ arXiv 2207.12598); w = 1 is the conditional model itself; any other w costs abou
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -71,8 +70,8 @@ def time_grid(steps: int, shift: float = 1.0) -> list[float]:
 
 def guided(denoiser: Velocity, condition: Condition, guidance: float) -> Callable[[Tensor, float], Tensor]:
     """velocity(x, t) of the denoiser under `condition` with classifier-free guidance; what is told and what is not go through the network together."""
-    null = replace(condition, labels=torch.full_like(condition.labels, torch.nan))
-    both = Condition(*(None if told is None else torch.cat((told, untold)) for told, untold in zip(_fields(condition), _fields(null), strict=True)))
+    twice = (None if part is None else torch.cat((part, part)) for part in (condition.anchor, condition.known, condition.mask))
+    both = Condition(torch.cat((condition.labels, torch.full_like(condition.labels, torch.nan))), *twice)
 
     def velocity(x: Tensor, t: float) -> Tensor:
         if guidance == 1.0:
@@ -81,7 +80,3 @@ def guided(denoiser: Velocity, condition: Condition, guidance: float) -> Callabl
         return torch.lerp(untold, told, guidance)
 
     return velocity
-
-
-def _fields(condition: Condition) -> tuple[Tensor | None, ...]:
-    return condition.labels, condition.anchor, condition.known, condition.mask

@@ -16,7 +16,7 @@ from echosynth.files import atomic_file, read_json, write_json
 from echosynth.privacy.budget import Spent, epsilon, noise_for
 from echosynth.progress import console
 from echosynth.study import Stage, Study
-from echosynth.training.private import Private
+from echosynth.training.private import Private, chance
 
 GENERATORS = ("image", "video")
 
@@ -37,9 +37,9 @@ def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Privat
             if row["key"] == key:
                 return row["noise"]
         others = [name for name in GENERATORS if name == stage.name or not any(row["stage"] == name for row in ledger)]
-        planned = [(min(t.batch_size / count, 1.0), t.steps) for t in (getattr(study.config, name).training for name in others)]
+        planned = [(chance(t.batch_size, count), t.steps) for t in (getattr(study.config, name).training for name in others)]
         noise = noise_for(section.epsilon, limit, planned, trainings(ledger))
-        row = {"stage": stage.name, "key": key, "noise": noise, "rate": min(training.batch_size / count, 1.0), "steps": training.steps, "clip": section.clip, "patients": count}
+        row = {"stage": stage.name, "key": key, "noise": noise, "rate": chance(training.batch_size, count), "steps": training.steps, "clip": section.clip, "patients": count}
         write_json(study.folder("dp") / "spent.json", [*ledger, row])
         console.print(f"{stage.name}: differential privacy, noise {noise:.3g} times a patient's gradient; epsilon {epsilon(trainings([*ledger, row]), limit):.2f} is spent then")
         return noise

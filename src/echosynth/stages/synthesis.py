@@ -36,7 +36,6 @@ from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
 MEASURED = "measured.parquet"
-BALANCE = 0.5  # of "balanced" EFs: between those of the cohort and every EF as often
 EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
 
 
@@ -66,19 +65,19 @@ class Plan:
     split: np.ndarray
 
 
-def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
-    """Names, EFs and splits of `count` places, each by its own number alone."""
+def make_plan(cohort: Cohort, count: int, ef: str, seed: int, balance: float) -> Plan:
+    """Names, EFs and splits of `count` places, each by its own number alone; `balance` is of "balanced" EFs."""
     names = [f"0X{int(numpy_rng(seed, 'name', j).integers(2**64, dtype=np.uint64)):016X}" for j in range(count)]
-    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy())
+    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy(), balance)
     efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
     return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
 
 
-def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
+def ef_law(ef: str, train: np.ndarray, balance: float) -> Callable[[np.random.Generator], float]:
     """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = the same, rare EFs more often, as the video model has seen them; "uniform" = U(10, 90);
     else the value itself."""
     if ef in ("cohort", "balanced"):
-        weights = balancing_weights(train, BALANCE if ef == "balanced" else 0.0)
+        weights = balancing_weights(train, balance if ef == "balanced" else 0.0)
         return lambda rng: rng.choice(train, p=weights / weights.sum()) + EF_JITTER * rng.standard_normal()
     if ef == "uniform":
         return lambda rng: rng.uniform(10, 90)
@@ -108,7 +107,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
-    plan = make_plan(cohort, count, options.ef, seed)
+    plan = make_plan(cohort, count, options.ef, seed, config.video.ef_balance)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = Models.open(study, device)
     journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")

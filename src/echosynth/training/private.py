@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from echosynth.randomness import numpy_rng
 
 
+def chance(batch_size: int, patients: int) -> float:
+    """With which each of `patients` takes part in a step, so that `batch_size` do on average."""
+    return min(batch_size / patients, 1.0)
+
+
 @dataclass(frozen=True)
 class Private:
     """How one training is made private. `name` is unlike that of any other training with this secret: no noise is used twice."""
@@ -29,7 +34,7 @@ class Private:
     @property
     def rate(self) -> float:
         """The chance of a patient to take part in a step."""
-        return min(self.batch_size / self.patients, 1.0)
+        return chance(self.batch_size, self.patients)
 
     def drawn(self, step: int) -> np.ndarray:
         """Numbers of the patients who take part in a step; perhaps none."""

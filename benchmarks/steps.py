@@ -1,0 +1,132 @@
+"""Steps against quality, and what of a synthetic cohort a regressor should learn from, on a finished study (docs/decisions.md, "Few steps" and "The demo").
+
+python -m benchmarks.steps videos STUDY --clips 24 --steps 16 8 6 4      a minute a line: held-out anchors animated at balanced EFs, read by the study's regressor
+python -m benchmarks.steps images STUDY --steps 32 16 8 4                a minute: stills of the image model beside held-out frames that went through the autoencoder
+python -m benchmarks.steps splits STUDY                                  minutes: regressors trained on the synthetic training split, and on all of the synthetic cohort, read on real test clips
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.latents import LatentStore, frame_indices
+from echosynth.generative.objective import draw_images, draw_videos
+from echosynth.metrics.ejection import calibration, r2, rmse
+from echosynth.metrics.frechet import frechet
+from echosynth.metrics.temporal import flicker
+from echosynth.networks.autoencoder import decode_clip
+from echosynth.networks.kinds import kind_of
+from echosynth.networks.precision import precision_context
+from echosynth.networks.regressor import predict_ef
+from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.stages.start import cohort_of, trained
+from echosynth.stages.synthesis import ef_law
+from echosynth.study import Study
+from echosynth.training.regressor import read_ef, train_regressor
+
+CPU, SEED, COMPONENTS, CELL = torch.device("cpu"), 9, 24, 8
+
+
+def videos(study: Study, clips: int, steps: list[int], guidance: float) -> None:
+    """Flicker, the gradient at the first and the middle frame, and how the study's regressor reads the EFs asked for; a line of JSON for each number of steps."""
+    autoencoder, video = (trained(study, name, CPU) for name in ("autoencoder", "video"))
+    regressor = kind_of(study.config.evaluation.network).from_pretrained(study.folder("regressor"))
+    store, fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, video.config.frames
+    rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
+    rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
+    law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy(), study.config.video.ef_balance)
+    asked = np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
+    real = [
+        store.window(int(row), frame_indices(0.0, frames, clip["fps"], fps, int(clip["frames"]))[0]) for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
+    ]
+    print(json.dumps({"real, reconstructed": _looks(autoencoder, real)}), flush=True)
+    for count in steps:
+        start = time.perf_counter()
+        with precision_context(CPU, "auto"), torch.inference_mode():
+            made = [_draw(video, window, ef, k, count, guidance) for k, (window, ef) in enumerate(zip(real, asked, strict=True))]
+        seconds = (time.perf_counter() - start) / clips
+        read = np.array([predict_ef(regressor, decode_clip(autoencoder, latents), fps) for latents in made])
+        told = {"r2": float(r2(asked, read)), "rmse": float(rmse(asked, read)), "bias": float((read - asked).mean()), "slope": float(np.polyfit(asked, read, 1)[0])}
+        print(json.dumps({"steps": count, "seconds_a_clip": round(seconds, 2)} | _looks(autoencoder, made) | {key: round(value, 3) for key, value in told.items()}), flush=True)
+
+
+def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float) -> Tensor:
+    noise, label = normal(SEED, "benchmark video", number, shape=window.shape)[None], torch.tensor([[ef / 100]], dtype=torch.float32)
+    return draw_videos(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, [torch_rng(SEED, "benchmark steps", number)])[0]
+
+
+def _looks(autoencoder, windows: list[Tensor]) -> dict:
+    """Flicker of the decoded clips, and the RMS difference of neighbouring latent pixels at the first frame and in the middle."""
+    latents = torch.stack(windows)
+    gradient = (latents[..., 1:] - latents[..., :-1]).square().mean((0, 2, 3, 4)).sqrt()
+    return {
+        "flicker": round(float(np.mean([flicker(decode_clip(autoencoder, one)) for one in windows])), 2),
+        "gradient": [round(float(gradient[frame]), 3) for frame in (0, latents.shape[1] // 2)],
+    }
+
+
+def images(study: Study, samples: int, steps: list[int]) -> None:
+    """The Frechet distance of box means and deviations, on the real ones' principal components; that of two halves of the real ones first."""
+    autoencoder, image = (trained(study, name, CPU) for name in ("autoencoder", "image"))
+    store = LatentStore.open(study.folder("latents"))
+    rows = np.flatnonzero((store.index["split"] != "TRAIN").to_numpy())
+    real = _boxes(decode_clip(autoencoder, torch.cat([store.window(int(row), np.array([7])) for row in rows])))
+    mean = real.mean(0)
+    _, sizes, axes = np.linalg.svd(real - mean, full_matrices=False)
+    basis = axes[:COMPONENTS].T / (sizes[:COMPONENTS] / np.sqrt(len(real)))
+    real = (real - mean) @ basis
+    print(json.dumps({"halves of the real ones": round(frechet(real[::2], real[1::2]), 2)}), flush=True)
+    c = image.config
+    noise = torch.stack([normal(SEED, "benchmark image", k, shape=(c.channels, c.size, c.size)) for k in range(samples)])
+    for count in steps:
+        with precision_context(CPU, "auto"), torch.inference_mode():
+            made = draw_images(image, noise, count, [torch_rng(SEED, "benchmark image steps", k) for k in range(samples)])
+        print(json.dumps({"steps": count, "frechet": round(frechet(real, (_boxes(decode_clip(autoencoder, made)) - mean) @ basis), 2)}), flush=True)
+
+
+def _boxes(frames: np.ndarray) -> np.ndarray:
+    cells = frames.astype(np.float64).reshape(len(frames), frames.shape[1] // CELL, CELL, -1, CELL)
+    return np.concatenate([cells.mean((2, 4)).reshape(len(frames), -1), cells.std((2, 4)).reshape(len(frames), -1)], 1)
+
+
+def splits(study: Study) -> None:
+    """R2, slope and bias on real test clips of regressors with the study's budget."""
+    section, test = study.config.evaluation, cohort_of(study).split("TEST")
+    made = read_cohort(study.folder("synthetic"), splits=False)
+    for name, rows in (("training split", made.split("TRAIN")), ("all splits", made.clips)):
+        with tempfile.TemporaryDirectory() as folder:
+            clips = [(made.path(clip), ef) for clip, ef in zip(rows["name"], rows["ef"], strict=True)]
+            regressor = train_regressor(clips, section.network, section.training, Path(folder), study.config.seed, name)
+        read, ef = read_ef(regressor, [study.cohort_path / "Videos" / f"{clip}.avi" for clip in test["name"]], "real test clips"), test["ef"].to_numpy()
+        told = {"r2": float(r2(ef, read)), "slope": float(np.polyfit(ef, read, 1)[0]), "bias": float((read - ef).mean()), "calibration_slope": calibration(ef, read).slope}
+        print(json.dumps({"trained on": name, "clips": len(clips)} | {key: round(float(value), 3) for key, value in told.items()}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("videos", "images", "splits"))
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--steps", type=int, nargs="+", default=[32, 16, 8, 6, 4])
+    parser.add_argument("--guidance", type=float, default=2.0)
+    options = parser.parse_args()
+    study = Study.open(options.study)
+    match options.what:
+        case "videos":
+            videos(study, options.clips, options.steps, options.guidance)
+        case "images":
+            images(study, options.samples, options.steps)
+        case "splits":
+            splits(study)
+
+
+if __name__ == "__main__":
+    main()
