@@ -28,8 +28,9 @@ $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+# A process a core, a thread each: networks as small as the tests' gain nothing from several threads.
 test: setup
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 # Both commands go on where an interrupted one stopped.
 demo: setup

@@ -41,7 +41,7 @@ def videos(study: Study, clips: int, steps: list[int], guidance: float) -> None:
     store, fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, video.config.frames
     rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
     rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
-    law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy(), study.config.video.ef_balance)
+    law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
     asked = np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
     real = [
         store.window(int(row), frame_indices(0.0, frames, clip["fps"], fps, int(clip["frames"]))[0]) for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)

@@ -85,7 +85,7 @@ class SynthesisSection(Section):
         "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
     )
     max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
-    ef: str = Field("cohort", description="cohort (the training histogram), balanced (its rare EFs more often), uniform (10-90 %), or a value in percent")
+    ef: str = Field("cohort", description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), uniform (10-90 %), or a value in percent")
     batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
@@ -329,7 +329,7 @@ PRESETS: dict[str, StudyConfig] = {
         "demo",
         Steps(autoencoder=300, image=200, reid=400, video=90, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=480, guidance=2.0, ef="balanced"),  # with a narrow histogram errors in EF shrink what a regressor learns (docs/decisions.md)
+        SynthesisSection(videos=600, steps=4, guidance=2.0, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),

@@ -14,12 +14,13 @@ from echosynth.study import Stage, Study
 def run(study: Study) -> dict:
     """Leaves the store (cohort/latents.py) in the stage's folder."""
     cohort, folder = cohort_of(study), study.folder("latents")
-    autoencoder = trained(study, "autoencoder", processes.state().device)
+    device = processes.state().device
+    autoencoder = trained(study, "autoencoder", device)
 
     def encode(name: str) -> torch.Tensor:
         return encode_clip(autoencoder, to_square(read_clip(cohort.path(name))[0], SIZE))
 
-    write_latents(folder, cohort.clips, encode)
+    write_latents(folder, cohort.clips, encode, device)
     store = LatentStore.open(folder)
     return {"clips": len(store.index), "frames": int(store.index["frames"].sum()), "shape": list(store.shape)}
 

@@ -7,6 +7,7 @@ import torch
 
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.video import read_clip, to_square
+from echosynth.cores import each
 from echosynth.files import atomic_file
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import encode_clip
@@ -34,11 +35,16 @@ def judge_clips(study: Study, cohort: Cohort, protocol: Protocol) -> pd.DataFram
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
     size, rows = 8 * study.config.reid.network.size, []
-    with progress("screening", len(cohort.clips)) as advance, torch.inference_mode():
-        for name in cohort.clips["name"]:
-            clip, fps = read_clip(cohort.path(name))
-            clip = to_square(resample(clip, fps, study.config.screen.fps), size)
-            verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, clip).to(device)), "video")
-            rows.append({"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict())
+
+    @torch.inference_mode()
+    def judged(name: str) -> dict:
+        clip, fps = read_clip(cohort.path(name))
+        clip = to_square(resample(clip, fps, study.config.screen.fps), size)
+        verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, clip).to(device)), "video")
+        return {"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict()
+
+    with progress("screening", len(cohort.clips)) as advance:
+        for row in each(judged, cohort.clips["name"], device):
+            rows.append(row)
             advance()
     return pd.DataFrame(rows)

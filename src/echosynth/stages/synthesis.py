@@ -19,6 +19,7 @@ import torch
 from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
 from echosynth.cohort.video import write_clip
 from echosynth.config import SynthesisSection
+from echosynth.cores import at_once, each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.generative.objective import Generator, draw_images, draw_videos
@@ -31,7 +32,6 @@ from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study, peak_memory_mb
-from echosynth.training.generator import balancing_weights
 from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
@@ -65,20 +65,22 @@ class Plan:
     split: np.ndarray
 
 
-def make_plan(cohort: Cohort, count: int, ef: str, seed: int, balance: float) -> Plan:
-    """Names, EFs and splits of `count` places, each by its own number alone; `balance` is of "balanced" EFs."""
+def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
+    """Names, EFs and splits of `count` places, each by its own number alone."""
     names = [f"0X{int(numpy_rng(seed, 'name', j).integers(2**64, dtype=np.uint64)):016X}" for j in range(count)]
-    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy(), balance)
+    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy())
     efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
     return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
 
 
-def ef_law(ef: str, train: np.ndarray, balance: float) -> Callable[[np.random.Generator], float]:
-    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = the same, rare EFs more often, as the video model has seen them; "uniform" = U(10, 90);
+def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
+    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = evenly from its 1st to its 99th percentile; "uniform" = U(10, 90);
     else the value itself."""
-    if ef in ("cohort", "balanced"):
-        weights = balancing_weights(train, balance if ef == "balanced" else 0.0)
-        return lambda rng: rng.choice(train, p=weights / weights.sum()) + EF_JITTER * rng.standard_normal()
+    if ef == "cohort":
+        return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
+    if ef == "balanced":
+        low, high = np.percentile(train, [1, 99])
+        return lambda rng: rng.uniform(low, high)
     if ef == "uniform":
         return lambda rng: rng.uniform(10, 90)
     return lambda rng: float(ef)
@@ -107,14 +109,20 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
-    plan = make_plan(cohort, count, options.ef, seed, config.video.ef_balance)
+    plan = make_plan(cohort, count, options.ef, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = Models.open(study, device)
     journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
-    with progress("synthesis", count, len(journal.done)) as advance, precision_context(device, config.video.training.precision), torch.inference_mode():
-        todo = [slot for slot in range(count) if slot not in journal.done]
-        for first in range(0, len(todo), options.batch_size):
-            _fill(models, todo[first : first + options.batch_size], plan, options, config.screen.protocol, seed, config.video.fps, journal, advance)
+    todo, together = [slot for slot in range(count) if slot not in journal.done], at_once(device)
+
+    def fill(slots: list[int]) -> list[dict]:
+        with precision_context(device, config.video.training.precision), torch.inference_mode():
+            return _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip, 1 / together)
+
+    with progress("synthesis", count, len(journal.done)) as advance:
+        for entries in each(fill, [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)], device):
+            journal.finish(entries)
+            advance(len(entries))
 
     rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
     with atomic_file(screening or out / "screening.parquet") as partial:
@@ -168,8 +176,13 @@ _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured
 _WITHOUT_VOLUMES = "- `ESV` and `EDV` are empty: no segmentation was trained.\n"
 
 
-def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, journal: "_Journal", advance: Callable) -> None:
-    """Draws, screens and writes the clips of some places; each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image)."""
+def _fill(
+    models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, clip: Callable[[int], Path], share: float
+) -> list[dict]:
+    """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns what the journal says of them; `share` of the machine does it.
+
+    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image).
+    """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
     start, rows = time.monotonic(), {slot: [] for slot in slots}
@@ -209,14 +222,12 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
             videos = animate(members, anchors, attempt)
             for slot, i in row.items():
                 if screened(slot, attempt, "video", videos[i]):
-                    write_clip(journal.clip(slot), decode_clip(models.autoencoder, videos[i]), fps)
+                    write_clip(clip(slot), decode_clip(models.autoencoder, videos[i]), fps)
                     kept.add(slot)
         pending = [slot for slot in pending if slot not in kept]
         attempt += 1
-    seconds = (time.monotonic() - start) / len(slots)
-    for slot in slots:
-        journal.finish(slot, {"slot": slot, "seconds": seconds, "rows": rows[slot]})
-        advance()
+    seconds = (time.monotonic() - start) * share / len(slots)
+    return [{"slot": slot, "seconds": seconds, "rows": rows[slot]} for slot in slots]
 
 
 def _groups(slots: list[int], size: int) -> list[tuple[list[int], dict[int, int]]]:
@@ -245,12 +256,12 @@ class _Journal:
         with atomic_file(path) as partial:
             partial.write_text("".join(json.dumps(entry) + "\n" for entry in self.done.values()))
 
-    def finish(self, slot: int, entry: dict) -> None:
+    def finish(self, entries: list[dict]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
             file.flush()
             os.fsync(file.fileno())
-        self.done[slot] = entry
+        self.done |= {entry["slot"]: entry for entry in entries}
 
 
 def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> dict:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from echosynth import processes
 from echosynth.cohort.video import read_clip, to_square
+from echosynth.cores import each
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
@@ -147,10 +148,10 @@ def _draw(clips: SmallClips, network: RegressorConfig, seed: int, sample: int) -
 
 def read_ef(regressor: Network, paths: Sequence[Path], title: str) -> np.ndarray:
     """EF in percent (n,) that a regressor reads from some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
-    regressor.to("cuda" if torch.cuda.is_available() else "cpu")
-    ef = np.empty(len(paths))
+    device, ef = "cuda" if torch.cuda.is_available() else "cpu", []
+    regressor.to(device)
     with progress(title, len(paths)) as advance:
-        for number, path in enumerate(paths):
-            ef[number] = predict_ef(regressor, *read_clip(path))
+        for value in each(lambda path: predict_ef(regressor, *read_clip(path)), paths, device):
+            ef.append(value)
             advance()
-    return ef
+    return np.array(ef)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from echosynth import processes
 from echosynth.cohort.tracings import TracedClip, traced_mask, tracing_rows
 from echosynth.cohort.video import read_clip, read_frames, square_transform, to_square
+from echosynth.cores import each
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.metrics.ventricle import Measurement, Ventricle, measure, ventricle
 from echosynth.networks.segmenter import Segmenter, SegmenterConfig, segment
@@ -134,17 +135,22 @@ def measure_clip(segmenter: Segmenter, clip: np.ndarray, fps: float) -> tuple[Me
 
 
 def measure_clips(segmenter: Segmenter, paths: Sequence[Path], title: str, ml: float = float("nan")) -> Measured:
-    """Measures videos one after the other, on a GPU where there is one. `ml` is what `ml_per_voxel` found for the segmenter's size. Raises InputError when a video cannot be read."""
-    segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
+    """Measures videos, on a GPU where there is one. `ml` is what `ml_per_voxel` found for the segmenter's size. Raises InputError when a video cannot be read."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter.to(device)
     rows, traced = [], []
+
+    def measured(path: Path) -> tuple[Measurement, dict[int, np.ndarray]]:
+        clip, fps = read_clip(path)
+        found, curves = measure_clip(segmenter, clip, fps)
+        scale, shift = (np.tile(values, 2) for values in square_transform(*clip.shape[1:], segmenter.config.size))
+        return found, {frame: (curves.lines[frame] - shift) / scale for frame in (found.ed_frame, found.es_frame) if found.ed_frame != found.es_frame}
+
     with progress(title, len(paths)) as advance:
-        for path in paths:
-            clip, fps = read_clip(path)
-            found, curves = measure_clip(segmenter, clip, fps)
+        for path, (found, lines) in zip(paths, each(measured, paths, device), strict=True):
             rows.append({"name": path.stem, "edv": ml * found.edv_voxels, "esv": ml * found.esv_voxels} | found.as_dict())
-            if found.ed_frame != found.es_frame:
-                scale, shift = (np.tile(values, 2) for values in square_transform(*clip.shape[1:], segmenter.config.size))
-                traced.append((path.stem, {frame: (curves.lines[frame] - shift) / scale for frame in (found.ed_frame, found.es_frame)}))
+            if lines:
+                traced.append((path.stem, lines))
             advance()
     columns = ["name", "edv", "esv", *(field.name for field in fields(Measurement))]
     return Measured(pd.DataFrame(rows, columns=columns).astype({"ed_frame": "Int64", "es_frame": "Int64"}), tracing_rows(traced))
