@@ -53,7 +53,7 @@ class Regressor(Network):
         )
         self.regions = nn.Conv2d(2 * w, d, 1)
         self.place = nn.Sequential(nn.Conv2d(4 * w, w, 3, padding=1), nn.GroupNorm(4, w), nn.SiLU())  # what moves where
-        self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="replicate", groups=d)  # a trace is steadier than speckle
+        self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="reflect", groups=d)  # a trace is steadier than speckle
         nn.init.constant_(self.smooth.weight, 0.2)
         self.norms = nn.ModuleList([nn.LayerNorm(d), nn.LayerNorm(2 * w)])
         self.mix = nn.Sequential(nn.Linear(3 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
@@ -65,7 +65,7 @@ class Regressor(Network):
         x = self.frame(clips.reshape(b * t, 1, s, s).contiguous(memory_format=torch.channels_last))
         areas = (d * torch.softmax(_SHARP * self.regions(x), 1)).mean((2, 3)).clamp(min=1e-4)
         traces = self.smooth(areas.log().view(b, t, -1).transpose(1, 2))  # (B, D, T); a swing of the logarithm is a ratio, as EF is
-        swing = torch.cat([traces.amax(2) - traces.amin(2), traces.std(2)], 1)
+        swing = torch.cat([_plateau(traces) + _plateau(-traces), traces.std(2)], 1)
         swing = (swing + 3e-3).log() + 3  # from about -3 to 3
         maps = x.view(b, t, *x.shape[1:])
         maps = self.place(torch.cat([maps.mean(1), maps.std(1)], 1))
@@ -78,6 +78,11 @@ class Regressor(Network):
     def windows(self, clip: np.ndarray, fps: float, most: int = 5) -> Tensor:
         """What of a clip uint8 (T', H, W) is read, (N, T, S, S)."""
         return windows(clip, fps, self.config, most)
+
+
+def _plateau(traces: Tensor) -> Tensor:
+    """(B, D) mean of the highest eighth of each trace (B, D, T): a single frame that stands out is no end-diastole."""
+    return traces.topk(max(1, traces.shape[2] // 8), dim=2).values.mean(2)
 
 
 def window_indices(start: float, config: RegressorConfig, source_fps: float, frames: int, speed: float = 1.0) -> np.ndarray:
