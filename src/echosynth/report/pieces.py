@@ -79,6 +79,8 @@ def _table(study: Study, stage: str, name: str, columns: tuple[str, ...]) -> pd.
 
 def ef_scatter(study: Study, metrics: Mapping[str, Any], prefix: str, columns: tuple[str, str], labels: tuple[str, str], colour: str) -> Markup:
     """EF read against EF known, of `evaluation/<prefix>.parquet`, with R2 and MAE written in."""
+    if reason := metrics.get(f"{prefix}.r2_reason"):
+        raise NotComputed(reason)
     table = _table(study, "evaluation", f"{prefix}.parquet", columns).dropna(subset=list(columns))
     if table.empty:
         raise NotComputed(f"evaluation/{prefix}.parquet has no complete row")
