@@ -155,6 +155,14 @@ def test_what_is_missing_is_named(copied: Study, lost: dict[str, str]):
     assert SECRET not in text
 
 
+def test_a_plot_that_was_left_out_says_why(copied: Study):
+    (copied.folder("evaluation") / "volumes.parquet").unlink()
+    path = copied.folder("evaluation") / "metrics.json"
+    path.write_text(json.dumps(METRICS | {"volumes.r2": None, "volumes.r2_reason": "segmentation.enabled is off"}))
+    text = write_report(copied).read_text()
+    assert "not computed: segmentation.enabled is off" in text and "volumes.parquet" not in text
+
+
 def test_twin_holds_the_evaluation_and_the_run(copied: Study):
     path = copied.folder("evaluation") / "metrics.json"
     path.write_text(json.dumps(METRICS | {"trtr.r2": float("nan")}))
