@@ -2,7 +2,8 @@
 
 python -m benchmarks.phantom physics            seconds
 python -m benchmarks.phantom looks              a minute: grey levels, texture and motion of every site beside real clips
-python -m benchmarks.phantom learning           half an hour on two cores: EF from stills and from clips, identity from hearts and from the surround
+python -m benchmarks.phantom ef                 20 minutes on two cores: EF from stills and from clips
+python -m benchmarks.phantom identity           20 minutes: patients known again by their hearts and by the surround
 python -m benchmarks.phantom montage OUT.png    phantoms; with --real FILE.dcm beside a real view (not to be committed)
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from echosynth.cohort.discs import disc_volume
 from echosynth.cohort.echonet import Cohort, read_cohort
@@ -149,27 +151,43 @@ def surround_mask(clips: list[PhantomClip], size: int = 112, most: float = 0.05)
     return covered / len(clips) <= most
 
 
-def learning() -> dict:
-    """R2 of EF on held-out patients from one frame and from clips, AUC of identity from whole frames and from the surround alone."""
-    base = preset("demo")
-    regressor, reid = (training.model_copy(update={"steps": BUDGET * training.steps}) for training in (base.evaluation.training, base.reid.training))
+def ef() -> dict:
+    """R2 of EF on held-out patients from one frame and from clips."""
+    section, found = preset("demo").evaluation, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        cohort = _cohort(folder)
+        _stills(cohort, folder / "stills")
+        train, test = cohort.split("TRAIN"), cohort.split("TEST")
+        for kind, root in (("clip", cohort.root / "Videos"), ("still", folder / "stills")):
+            videos = [(root / f"{name}.avi", ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
+            model = train_regressor(videos, section.network, _longer(section.training), folder / kind, SEED, f"EF from a {kind}")
+            found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_ef(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s")))
+    return found
+
+
+def identity() -> dict:
+    """AUC over visits of unseen patients, frame against frame and clip against clip, from whole frames and from the surround alone."""
+    base, found = preset("demo"), {}
     torch.manual_seed(SEED)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        simulate_cohort(folder / "cohort", PATIENTS, 2, SEED, "alder")
-        cohort = read_cohort(folder / "cohort")
-        _stills(cohort, folder / "stills")
-        train, test = cohort.split("TRAIN"), cohort.split("TEST")
-        found = {}
-        for kind, root in (("clip", cohort.root / "Videos"), ("still", folder / "stills")):
-            videos = [(root / f"{name}.avi", ef) for name, ef in zip(train["name"], train["ef"], strict=True)]
-            model = train_regressor(videos, base.evaluation.network, regressor, folder / kind, SEED, f"EF from a {kind}")
-            found[f"ef_r2_{kind}"] = float(r2(test["ef"].to_numpy(), read_ef(model, [root / f"{name}.avi" for name in test["name"]], f"reading {kind}s")))
+        cohort = _cohort(folder)
         autoencoder = initial("simulated", "autoencoder", Autoencoder, base.autoencoder.network)
         clips = [simulate_clip(SEED, p, 0, "alder", frames=1) for p in range(100)]
         for kind, mask in (("heart", None), ("surround", surround_mask(clips))):
-            found[f"identity_auc_{kind}"] = _identity(cohort, autoencoder, mask, base.reid.network, reid, folder / f"latents {kind}")
-        return found
+            frames, whole = _identity(cohort, autoencoder, mask, base.reid.network, _longer(base.reid.training), folder / f"latents {kind}")
+            found |= {f"identity_auc_{kind}_frames": frames, f"identity_auc_{kind}_clips": whole}
+    return found
+
+
+def _cohort(folder: Path) -> Cohort:
+    simulate_cohort(folder / "cohort", PATIENTS, 2, SEED, "alder")
+    return read_cohort(folder / "cohort")
+
+
+def _longer(training: Training) -> Training:
+    return training.model_copy(update={"steps": BUDGET * training.steps})
 
 
 def _stills(cohort: Cohort, folder: Path) -> None:
@@ -179,7 +197,9 @@ def _stills(cohort: Cohort, folder: Path) -> None:
         write_clip(folder / f"{name}.avi", np.repeat(clip[:1], len(clip), 0), fps)
 
 
-def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None, network: ReidConfig, training: Training, folder: Path) -> float:
+def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None, network: ReidConfig, training: Training, folder: Path) -> tuple[float, float]:
+    """Of four frames a clip, each against each; and of clips, by the mean of the embeddings of all their frames (every fourth is kept)."""
+
     def encode(name: str) -> torch.Tensor:
         clip = to_square(read_clip(cohort.path(name))[0])[::4]
         with torch.inference_mode():
@@ -193,7 +213,9 @@ def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None,
     test = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
     spread = [store.window(int(row), np.linspace(0, int(store.index["frames"].iloc[row]) - 1, 4).astype(int)) for row in test]
     owner = np.repeat(test, 4)
-    return pair_auc(embed_frames(encoder, torch.cat(spread)), store.index["patient"].to_numpy()[owner], owner).visits
+    patients = store.index["patient"].to_numpy()
+    clips = torch.stack([F.normalize(embed_frames(encoder, store.window(int(row), np.arange(store.index["frames"].iloc[row]))).mean(0), dim=0) for row in test])
+    return pair_auc(embed_frames(encoder, torch.cat(spread)), patients[owner], owner).visits, pair_auc(clips, patients[test], test).visits
 
 
 def montage(out: Path, real: Path | None) -> None:
@@ -221,7 +243,7 @@ def _dicom(path: Path) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("physics", "looks", "learning", "montage"))
+    parser.add_argument("what", choices=("physics", "looks", "ef", "identity", "montage"))
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--real", type=Path)
     options = parser.parse_args()
@@ -230,7 +252,7 @@ def main() -> None:
     elif options.what == "montage":
         montage(options.out or Path("montage.png"), options.real)
     else:
-        print(json.dumps({"physics": physics, "learning": learning}[options.what](), indent=2))
+        print(json.dumps({"physics": physics, "ef": ef, "identity": identity}[options.what](), indent=2))
 
 
 if __name__ == "__main__":
