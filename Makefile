@@ -30,7 +30,7 @@ $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml
 
 # A process a core, a thread each: networks as small as the tests' gain nothing from several threads.
 test: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Both commands go on where an interrupted one stopped.
 demo: setup

@@ -11,7 +11,7 @@ from echosynth.errors import InputError
 def test_our_own_clip_is_measured_from_noise_to_file():
     found = bench._alone("clip", "compact")
     assert found["seconds"] == pytest.approx(sum(found["parts"].values())) and set(found["parts"]) == {"image", "video", "decode", "write"}
-    assert found["steps"] == "8 of 8 and 8 of 8" and 100 < found["memory_mb"] < 3000
+    assert found["steps"] == "8 of 8 and 4 of 4" and 100 < found["memory_mb"] < 3000
 
 
 def test_medians_and_ratios_are_of_pairs(tmp_path, monkeypatch):
