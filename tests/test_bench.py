@@ -5,13 +5,15 @@ import json
 import pytest
 
 from echosynth import bench
+from echosynth.config import preset
 from echosynth.errors import InputError
 
 
 def test_our_own_clip_is_measured_from_noise_to_file():
     found = bench._alone("clip", "compact")
     assert found["seconds"] == pytest.approx(sum(found["parts"].values())) and set(found["parts"]) == {"image", "video", "decode", "write"}
-    assert found["steps"] == "8 of 8 and 4 of 4" and 100 < found["memory_mb"] < 3000
+    options = preset("demo").synthesis
+    assert found["steps"] == f"{options.image_steps} of {options.image_steps} and {options.steps} of {options.steps}" and 100 < found["memory_mb"] < 3000
 
 
 def test_medians_and_ratios_are_of_pairs(tmp_path, monkeypatch):

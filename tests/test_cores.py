@@ -1,33 +1,54 @@
+"""Work on all cores: its order, its bytes, its errors, and what is too large for it."""
+
 import threading
 
 import pytest
 import torch
+from torch import nn
 
+from echosynth import cores
 from echosynth.cores import each
 
+SMALL = nn.Linear(1, 1)
 
-def test_results_come_in_order_from_threads_of_one_core_each():
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
     before = torch.get_num_threads()
-    found = list(each(lambda item: (item, torch.get_num_threads(), threading.current_thread() is threading.main_thread()), range(20), "cpu"))
-    assert found == [(item, 1, False) for item in range(20)]
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def where(item):
+    return item, torch.get_num_threads(), threading.current_thread() is threading.main_thread()
+
+
+def test_results_come_in_order_from_threads_of_one_core_each(threads):
+    assert list(each(where, range(20), SMALL)) == [(item, 1, False) for item in range(20)]
+    assert torch.get_num_threads() == threads
+
+
+def test_large_networks_have_all_cores_one_after_the_other(threads, monkeypatch):
+    monkeypatch.setattr(cores, "LARGE", 3)
+    assert list(each(where, range(3), SMALL, SMALL)) == [(item, threads, True) for item in range(3)]
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_cores():
-    layer, samples = torch.nn.Conv2d(4, 96, 3), torch.randn(12, 1, 4, 40, 40, generator=torch.Generator().manual_seed(0))
-    threads = torch.get_num_threads()
-    results = []
+    numbers, before = torch.randn(3, 2_000_000, generator=torch.Generator().manual_seed(0)), torch.get_num_threads()
+    plain, spread = [], []
     try:
-        for cores in (1, 3):
-            torch.set_num_threads(cores)
-            results.append([result.detach().numpy().tobytes() for result in each(layer, samples, "cpu")])
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            plain.append([row.sum().item() for row in numbers])
+            spread.append(list(each(lambda row: row.sum().item(), numbers, SMALL)))
     finally:
-        torch.set_num_threads(threads)
-    assert results[0] == results[1]
+        torch.set_num_threads(before)
+    assert plain[0] != plain[1] and spread[0] == spread[1]
 
 
-def test_the_first_error_ends_it_and_leaves_the_threads_as_they_were():
-    before, seen = torch.get_num_threads(), []
+def test_the_first_error_ends_it_and_leaves_the_threads_as_they_were(threads):
+    seen = []
 
     def work(item):
         seen.append(item)
@@ -36,5 +57,5 @@ def test_the_first_error_ends_it_and_leaves_the_threads_as_they_were():
         return item
 
     with pytest.raises(ValueError, match="the fourth"):
-        list(each(work, range(1000), "cpu"))
-    assert len(seen) < 1000 and torch.get_num_threads() == before
+        list(each(work, range(100_000), SMALL))
+    assert len(seen) < 100_000 and torch.get_num_threads() == threads

@@ -8,26 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+LARGE = 20_000_000  # parameters; such networks fill the cores by themselves, and one a core would fill the memory
 
 
-def at_once(device: torch.device | str) -> int:
-    """How many pieces `each` works on at a time: as many as torch has threads (OMP_NUM_THREADS, or the cores)."""
-    return 1 if torch.device(device).type == "cuda" else torch.get_num_threads()
+def each(function: Callable[[Item], Result], items: Iterable[Item], *networks: nn.Module) -> Iterator[Result]:
+    """`function`, which runs `networks`, of every item, in their order; one after the other on a GPU or where the networks are `LARGE`. The first error ends it.
 
-
-def each(function: Callable[[Item], Result], items: Iterable[Item], device: torch.device | str) -> Iterator[Result]:
-    """`function` of every item, in their order; on a GPU one after the other. The first error ends it.
-
-    Contexts such as `torch.inference_mode` hold for one thread: `function` has to enter them itself.
+    There are as many threads as torch has (OMP_NUM_THREADS, or the cores). Contexts such as `torch.inference_mode` hold for one thread: `function` has to enter them itself.
     """
-    if torch.device(device).type == "cuda":
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    if any(parameter.is_cuda for parameter in parameters) or sum(parameter.numel() for parameter in parameters) > LARGE:
         yield from map(function, items)
         return
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(at_once(device), "core", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(threads, "core", initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(function, items)
     finally:
         torch.set_num_threads(threads)

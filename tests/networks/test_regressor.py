@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from echosynth.networks.regressor import Regressor, RegressorConfig, predict_ef, window_indices, window_starts, windows
+from echosynth.networks.regressor import Regressor, RegressorConfig, _plateau, predict_ef, window_indices, window_starts, windows
 from toy_hearts import beating_ellipse
 
 SMALL = RegressorConfig(size=32, width=8, features=6)
@@ -32,6 +32,14 @@ def test_a_clip_reads_the_same_alone_and_in_a_batch(regressor):
 def test_every_weight_learns(regressor):
     regressor.train()(torch.rand(2, 32, 32, 32)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in regressor.parameters())
+
+
+def test_a_frame_that_stands_out_is_no_end_diastole():
+    beat = torch.cos(torch.linspace(0, 4 * torch.pi, 32)).view(1, 1, 32)
+    stray = beat.clone()
+    stray[..., 5] = 3.0
+    assert _plateau(beat) > 0.9 and _plateau(stray) - _plateau(beat) < 0.6  # of the highest frame, 2
+    assert _plateau(-beat) > 0.9 and torch.allclose(_plateau(-stray), _plateau(-beat), atol=0.05)
 
 
 def test_window_indices():

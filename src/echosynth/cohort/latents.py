@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
 from echosynth.progress import progress
@@ -67,10 +66,8 @@ class LatentStore:
         return part[torch.from_numpy(frames - first)].float()
 
 
-def write_latents(
-    folder: Path, clips: pd.DataFrame, encode: Callable[[str], torch.Tensor], device: torch.device | str = "cpu", title: str = "latents", shard_size: int = _SHARD
-) -> None:
-    """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w), on `device`. Shards that an interrupted run left whole are kept."""
+def write_latents(folder: Path, clips: pd.DataFrame, encode: Callable[[str], torch.Tensor], over: Callable = map, title: str = "latents", shard_size: int = _SHARD) -> None:
+    """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w), and `over(encode, names)` goes through them. Shards that an interrupted run left whole are kept."""
     parts = [clips[first : first + shard_size] for first in range(0, len(clips), shard_size)]
     kept = [number for number in range(len(parts)) if _shard(folder, number).exists()]
     with progress(title, len(clips), sum(len(parts[number]) for number in kept)) as advance:
@@ -78,7 +75,7 @@ def write_latents(
             if number in kept:
                 continue
             latents = {}
-            for name, encoded in zip(part["name"], each(encode, part["name"], device), strict=True):
+            for name, encoded in zip(part["name"], over(encode, part["name"]), strict=True):
                 latents[name] = encoded.to(torch.float16).contiguous()
                 advance()
             with atomic_file(_shard(folder, number)) as path:

@@ -44,7 +44,7 @@ def judge_clips(study: Study, cohort: Cohort, protocol: Protocol) -> pd.DataFram
         return {"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict()
 
     with progress("screening", len(cohort.clips)) as advance:
-        for row in each(judged, cohort.clips["name"], device):
+        for row in each(judged, cohort.clips["name"], autoencoder, encoder):
             rows.append(row)
             advance()
     return pd.DataFrame(rows)

@@ -19,7 +19,7 @@ import torch
 from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
 from echosynth.cohort.video import write_clip
 from echosynth.config import SynthesisSection
-from echosynth.cores import at_once, each
+from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.generative.objective import Generator, draw_images, draw_videos
@@ -54,6 +54,10 @@ class Models:
     def open(cls, study: Study, device: torch.device) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
         return cls(**networks, protocols=Protocols.load(study.folder("reid")), device=device)
+
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return self.autoencoder, self.image, self.video, self.reid
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,19 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = Models.open(study, device)
     journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
-    todo, together = [slot for slot in range(count) if slot not in journal.done], at_once(device)
+    todo = [slot for slot in range(count) if slot not in journal.done]
 
-    def fill(slots: list[int]) -> list[dict]:
+    def fill(slots: list[int]) -> dict[int, list[dict]]:
         with precision_context(device, config.video.training.precision), torch.inference_mode():
-            return _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip, 1 / together)
+            return _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip)
 
     with progress("synthesis", count, len(journal.done)) as advance:
-        for entries in each(fill, [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)], device):
-            journal.finish(entries)
-            advance(len(entries))
+        last = time.monotonic()
+        for filled in each(fill, [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)], *models.networks):
+            now = time.monotonic()
+            journal.finish([{"slot": slot, "seconds": (now - last) / len(filled), "rows": rows} for slot, rows in filled.items()])
+            last = now
+            advance(len(filled))
 
     rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
     with atomic_file(screening or out / "screening.parquet") as partial:
@@ -176,16 +183,14 @@ _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured
 _WITHOUT_VOLUMES = "- `ESV` and `EDV` are empty: no segmentation was trained.\n"
 
 
-def _fill(
-    models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, clip: Callable[[int], Path], share: float
-) -> list[dict]:
-    """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns what the journal says of them; `share` of the machine does it.
+def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, clip: Callable[[int], Path]) -> dict[int, list[dict]]:
+    """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns the rows of their screening.
 
     Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image).
     """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
-    start, rows = time.monotonic(), {slot: [] for slot in slots}
+    rows = {slot: [] for slot in slots}
 
     def screened(slot: int, attempt: int, kind: str, latents: torch.Tensor) -> bool:
         verdicts = models.protocols.judge(models.reid.embed(latents), kind)
@@ -226,8 +231,7 @@ def _fill(
                     kept.add(slot)
         pending = [slot for slot in pending if slot not in kept]
         attempt += 1
-    seconds = (time.monotonic() - start) * share / len(slots)
-    return [{"slot": slot, "seconds": seconds, "rows": rows[slot]} for slot in slots]
+    return rows
 
 
 def _groups(slots: list[int], size: int) -> list[tuple[list[int], dict[int, int]]]:

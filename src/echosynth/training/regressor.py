@@ -148,10 +148,10 @@ def _draw(clips: SmallClips, network: RegressorConfig, seed: int, sample: int) -
 
 def read_ef(regressor: Network, paths: Sequence[Path], title: str) -> np.ndarray:
     """EF in percent (n,) that a regressor reads from some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
-    device, ef = "cuda" if torch.cuda.is_available() else "cpu", []
-    regressor.to(device)
+    regressor.to("cuda" if torch.cuda.is_available() else "cpu")
+    ef = []
     with progress(title, len(paths)) as advance:
-        for value in each(lambda path: predict_ef(regressor, *read_clip(path)), paths, device):
+        for value in each(lambda path: predict_ef(regressor, *read_clip(path)), paths, regressor):
             ef.append(value)
             advance()
     return np.array(ef)

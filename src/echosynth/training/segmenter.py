@@ -136,8 +136,7 @@ def measure_clip(segmenter: Segmenter, clip: np.ndarray, fps: float) -> tuple[Me
 
 def measure_clips(segmenter: Segmenter, paths: Sequence[Path], title: str, ml: float = float("nan")) -> Measured:
     """Measures videos, on a GPU where there is one. `ml` is what `ml_per_voxel` found for the segmenter's size. Raises InputError when a video cannot be read."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter.to(device)
+    segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
     rows, traced = [], []
 
     def measured(path: Path) -> tuple[Measurement, dict[int, np.ndarray]]:
@@ -147,7 +146,7 @@ def measure_clips(segmenter: Segmenter, paths: Sequence[Path], title: str, ml: f
         return found, {frame: (curves.lines[frame] - shift) / scale for frame in (found.ed_frame, found.es_frame) if found.ed_frame != found.es_frame}
 
     with progress(title, len(paths)) as advance:
-        for path, (found, lines) in zip(paths, each(measured, paths, device), strict=True):
+        for path, (found, lines) in zip(paths, each(measured, paths, segmenter), strict=True):
             rows.append({"name": path.stem, "edv": ml * found.edv_voxels, "esv": ml * found.esv_voxels} | found.as_dict())
             if lines:
                 traced.append((path.stem, lines))
