@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from echosynth import __version__
-from echosynth.cohort.video import write_clip
+from echosynth.cohort.video import read_clip, to_square, write_clip
 from echosynth.config import StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.files import write_json
@@ -27,6 +28,9 @@ from echosynth.generative.objective import draw_images, draw_videos
 from echosynth.networks.autoencoder import decode_clip, encode_clip
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context, uses_bf16
+from echosynth.privacy.protocols import Protocols
+from echosynth.privacy.published import PublishedScreen
+from echosynth.privacy.screen import Screen
 from echosynth.randomness import torch_rng
 from echosynth.study import peak_memory_mb
 from echosynth.training.fit import fit
@@ -34,6 +38,7 @@ from echosynth.training.generator import generator_loss
 
 RECIPES = {"compact": "demo", "paper": "paper"}
 FRAMES, SIZE = 64, 112
+TRAIN, HELD_OUT = 7465, 1277  # clips of EchoNet-Dynamic
 _TIMED_STEPS = 2  # of the published samplers; a step takes as long as any other
 
 
@@ -75,27 +80,56 @@ def clip(config: StudyConfig) -> dict:
 
 
 def encode(config: StudyConfig) -> dict:
-    """Frames a second into latents."""
-    return _frames_a_second(config, encode_clip)
+    """Frames a second from a video file into latents."""
+    autoencoder = _network(config, "autoencoder")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.avi"
+        write_clip(path, _frames(_count(config)), config.video.fps)
+        return _frames_a_second(config, lambda: encode_clip(autoencoder, to_square(read_clip(path)[0], SIZE)))
 
 
 def decode(config: StudyConfig) -> dict:
     """Latent frames a second into pixels."""
+    autoencoder, latents = _network(config, "autoencoder"), torch.randn(_count(config), 4, SIZE // 8, SIZE // 8)
+    return _frames_a_second(config, lambda: decode_clip(autoencoder, latents))
 
-    def work(autoencoder, frames: np.ndarray) -> object:
-        return decode_clip(autoencoder, torch.randn(len(frames), 4, SIZE // 8, SIZE // 8))
 
-    return _frames_a_second(config, work)
+def screen(config: StudyConfig) -> dict:
+    """Judging a clip against the training patients of EchoNet-Dynamic: ours all 64 frames against eight of each clip, the published one the first frame against first frames."""
+    encoder, rng = _network(config, "reid"), torch.Generator().manual_seed(0)
+
+    def embeddings(count: int) -> torch.Tensor:
+        return F.normalize(torch.randn(count, encoder.embed(torch.zeros(1, 4, SIZE // 8, SIZE // 8, device=_device())).shape[1], generator=rng), dim=1)
+
+    published = PublishedScreen.fit(embeddings(TRAIN).numpy(), embeddings(HELD_OUT).numpy())
+    latents = torch.randn(FRAMES, 4, SIZE // 8, SIZE // 8, device=_device())
+    gallery, held_out = embeddings(TRAIN * config.screen.gallery_frames), [embeddings(FRAMES) for _ in range(64)]
+    protocols = Protocols(Screen.fit(gallery, held_out, range(64), config.screen.alpha), published)
+
+    def work() -> None:
+        if config.preset == "paper":
+            published.screen(encoder.embed(latents[:1]).float().cpu().numpy())
+        else:
+            protocols.judge(encoder.embed(latents).float().cpu(), "video")
+
+    with torch.inference_mode():
+        work()
+        return {"seconds": _timed(work)[1]}
+
+
+def _count(config: StudyConfig) -> int:
+    return 32 if config.preset == "paper" else 128
+
+
+def _frames(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE), np.uint8)
 
 
 def _frames_a_second(config: StudyConfig, work: Callable) -> dict:
-    autoencoder = _network(config, "autoencoder")
-    count = 32 if config.preset == "paper" else 128
-    frames = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE), np.uint8)
     if config.preset != "paper":
-        work(autoencoder, frames)
-    _, seconds = _timed(lambda: work(autoencoder, frames))
-    return {"seconds": seconds / count, "frames_a_second": count / seconds}
+        work()
+    _, seconds = _timed(work)
+    return {"seconds": seconds / _count(config), "frames_a_second": _count(config) / seconds}
 
 
 def train(config: StudyConfig) -> dict:
@@ -118,7 +152,7 @@ def train(config: StudyConfig) -> dict:
     return {"seconds": each, "windows_a_second": 1 / each, "batch": batch}
 
 
-MEASURES: dict[str, Callable[[StudyConfig], dict]] = {"clip": clip, "encode": encode, "decode": decode, "train": train}
+MEASURES: dict[str, Callable[[StudyConfig], dict]] = {"clip": clip, "encode": encode, "decode": decode, "train": train, "screen": screen}
 
 
 def bench(names: list[str], out: Path, repeats: int) -> dict:

@@ -279,7 +279,7 @@ def import_weights(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[clip|encode|decode|train]...", help="what to measure; without any, all of it")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[clip|encode|decode|train|screen]...", help="what to measure; without any, all of it")] = None,
     out: Annotated[Path, typer.Option(help="folder for a JSON file each, with the machine")] = Path("benchmarks/results"),
     repeats: Annotated[int, typer.Option(min=1, help="of each recipe, in turns")] = 3,
 ) -> None:

@@ -59,6 +59,7 @@ class VideoSection(Section):
     fps: float = 32.0
     label_dropout: float = 0.1
     slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
+    shortcuts: float = Field(0.0, ge=0, lt=1, description="share of the samples that teach the model to take large steps (generative/shortcut.py)")
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 

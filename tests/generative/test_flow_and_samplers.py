@@ -159,3 +159,20 @@ def test_times_are_logit_normal():
     logit = torch.logit(t)
     assert abs(logit.mean()) < 0.03 and abs(logit.std() - 1) < 0.03
     assert draw_times(20_000, torch.Generator().manual_seed(0), shift=3.0).mean() > 0.6
+
+
+def test_folded_guidance_rests_at_the_guided_velocity():
+    """A network of one number a condition, trained by the loss: the labelled one ends at v_null + w (v_told - v_null)."""
+    numbers = torch.zeros(2, requires_grad=True)  # labelled, not
+
+    def constant(x, t, condition):
+        return numbers[condition.labels[:, 0].isnan().long()].view(-1, 1, 1, 1, 1) + 0 * x
+
+    data = torch.cat((torch.full((4000, 1, 1, 1, 1), -3.0), torch.full((4000, 1, 1, 1, 1), -1.0)))  # the mean velocities are minus these, 3 and 1
+    labels, rng = Condition(torch.tensor([[0.5]] * 4000 + [[torch.nan]] * 4000)), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD([numbers], lr=0.5)
+    for _ in range(60):
+        optimizer.zero_grad()
+        flow_loss(constant, data, labels, torch.ones(8000, 1), rng, guidance=2.0).backward()
+        optimizer.step()
+    assert numbers.tolist() == pytest.approx([1 + 2 * (3 - 1), 1], abs=0.1)

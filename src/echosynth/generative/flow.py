@@ -28,20 +28,35 @@ def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return torch.lerp(data, noise, t.view(-1, *[1] * (data.ndim - 1)))
 
 
-def flow_loss(denoiser: Velocity, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0, slow: float = 0.0, span: int = 4) -> Tensor:
-    """Flow matching loss: the mean over frames, weighted by `weight` (B, T), of the squared error of the velocity.
+def flow_loss(
+    denoiser: Velocity, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0, slow: float = 0.0, guidance: float = 1.0, span: int = 4
+) -> Tensor:
+    """Flow matching loss: the mean over frames, weighted by `weight` (B, T), of the squared error of the velocity (`weighted_error`).
 
     data (B, T, C, h, w). Errors in frames of weight 0 (padding, known frames) do not count; `rng` is a CPU generator.
+
+    `guidance` w above 1 folds classifier-free guidance into the labelled velocity v itself: its target gets (1 - 1/w) (v - v_null) more, which at v = v_null + w (v_told - v_null) is
+    where it rests (Tang et al. 2025, arXiv 2502.12154). One more forward, without gradient, in training; one less at every step of a sampler.
+    """
+    noise = torch.randn(data.shape, generator=rng).to(data.device)
+    t = draw_times(len(data), rng, shift).to(data.device)
+    x, target = interpolate(data, noise, t), noise - data
+    velocity = denoiser(x, t, condition)
+    if guidance > 1:
+        with torch.no_grad():
+            target = target + (1 - 1 / guidance) * (velocity - denoiser(x, t, condition.untold()))
+    return weighted_error(velocity - target, weight, slow, span)
+
+
+def weighted_error(error: Tensor, weight: Tensor, slow: float = 0.0, span: int = 4) -> Tensor:
+    """The mean square of errors (B, T, C, h, w) over frames with weights (B, T).
 
     `slow` adds the squared error of the means over `span` successive frames, `span` times, so that an error that stays counts 1 + slow * span and one that changes from
     frame to frame 1: motion counts more than speckle, whose changes nobody can foretell. Any such positive definite form has the same minimum, the mean velocity.
     """
-    noise = torch.randn(data.shape, generator=rng).to(data.device)
-    t = draw_times(len(data), rng, shift).to(data.device)
-    error = denoiser(interpolate(data, noise, t), t, condition) - (noise - data)
     total = (error.square().mean((2, 3, 4)) * weight).sum()
     if slow:
-        whole = data.shape[1] // span * span
+        whole = error.shape[1] // span * span
         means = (error * weight[:, :, None, None, None])[:, :whole].unflatten(1, (-1, span)).mean(2)
         total = total + slow * span**2 * means.square().mean((2, 3, 4)).sum()
     return total / weight.sum().clamp(min=1e-6)

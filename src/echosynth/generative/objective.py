@@ -4,6 +4,7 @@ diffusers is imported only where a network of the paper is met: it takes seconds
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +13,22 @@ from torch import Tensor
 from echosynth.generative.flow import flow_loss
 from echosynth.generative.long_video import STRIDE, sample_video, windowed
 from echosynth.generative.samplers import euler, exponential
+from echosynth.generative.shortcut import shortcut_loss
 from echosynth.networks.denoiser import Condition, Denoiser
 
 Generator = Any  # Denoiser, or PaperImageModel or PaperVideoModel of networks/paper.py
 
 
-def loss_of(model: Generator, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, slow: float = 0.0) -> Tensor:
-    """The objective of `model` on data (B, T, C, h, w) with weight (B, T) of each frame; `slow` is for flows (flow.py)."""
+def loss_of(model: Generator, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, slow: float = 0.0, shortcuts: float = 0.0) -> Tensor:
+    """The objective of `model` on data (B, T, C, h, w) with weight (B, T) of each frame; `slow` (flow.py) and `shortcuts`, the share of the samples that teach large steps, are for flows."""
     if isinstance(model, Denoiser):
-        return flow_loss(model, data, condition, weight, rng, model.config.time_shift, slow)
+        large = torch.rand(len(data), generator=rng) < shortcuts if shortcuts else torch.zeros(len(data), dtype=torch.bool)
+        total = data.new_zeros(())
+        for chosen, objective in ((~large, partial(flow_loss, guidance=model.config.guidance)), (large, shortcut_loss)):
+            rows = chosen.nonzero()[:, 0].to(data.device)
+            if len(rows):
+                total = total + len(rows) * objective(model, data[rows], condition.of(rows), weight[rows], rng, model.config.time_shift, slow)
+        return total / len(data)
     from echosynth.generative.diffusion import diffusion_loss
 
     return diffusion_loss(model, data, condition, weight, rng)

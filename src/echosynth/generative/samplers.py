@@ -50,16 +50,19 @@ def heun(denoiser: Velocity, noise: Tensor, condition: Condition, steps: int, on
 def exponential(denoiser: Denoiser, noise: Tensor, condition: Condition, steps: int, on_step: OnStep | None = None, guidance: float = 1.0, shift: float = 1.0) -> Tensor:
     """The exponential Euler method on the denoiser's temporal frequencies (networks/bands.py, `advance`). noise (B, T, C, h, w) -> sample, same shape; known frames come out as they are."""
     velocity = guided(denoiser, condition, guidance)
-    told = None if condition.known is None else condition.mask[:, :, None, None, None]
     x, times = noise, time_grid(steps, shift)
-    for k, (t, after) in enumerate(pairwise(times)):
-        v = velocity(x, t)
-        if told is not None:  # known frames are without noise all the way
-            x, v = torch.where(told, (1 - t) * condition.known, x), torch.where(told, -condition.known, v)
-        x = denoiser.bands.advance(x, v, t, after)
+    for k, (t, after) in enumerate(pairwise(x.new_tensor(times)[:, None].expand(-1, len(x)))):
+        x = advance(denoiser, x, velocity(x, t, after), t, after, condition)
         if on_step:
             on_step(k, x)
-    return x if told is None else torch.where(told, condition.known, x)
+    return x if condition.known is None else torch.where(condition.told, condition.known, x)
+
+
+def advance(denoiser: Denoiser, x: Tensor, v: Tensor, t: Tensor, after: Tensor, condition: Condition) -> Tensor:
+    """x (B, T, C, h, w) at times t, taken to `after` by the velocity v. Known frames are without noise all the way."""
+    if condition.known is not None:
+        x, v = torch.where(condition.told, (1 - t).view(-1, 1, 1, 1, 1) * condition.known, x), torch.where(condition.told, -condition.known, v)
+    return denoiser.bands.advance(x, v, t, after)
 
 
 def time_grid(steps: int, shift: float = 1.0) -> list[float]:
@@ -68,15 +71,19 @@ def time_grid(steps: int, shift: float = 1.0) -> list[float]:
     return shift_time(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
 
 
-def guided(denoiser: Velocity, condition: Condition, guidance: float) -> Callable[[Tensor, float], Tensor]:
-    """velocity(x, t) of the denoiser under `condition` with classifier-free guidance; what is told and what is not go through the network together."""
-    twice = (None if part is None else torch.cat((part, part)) for part in (condition.anchor, condition.known, condition.mask))
-    both = Condition(torch.cat((condition.labels, torch.full_like(condition.labels, torch.nan))), *twice)
+def guided(denoiser: Velocity, condition: Condition, guidance: float) -> Callable[..., Tensor]:
+    """velocity(x, t) of the denoiser under `condition` with classifier-free guidance; what is told and what is not go through the network together.
 
-    def velocity(x: Tensor, t: float) -> Tensor:
+    t is a number or (B,); velocity(x, t, until) asks a denoiser for a whole step.
+    """
+    both = condition.beside(condition.untold())
+
+    def velocity(x: Tensor, t: float | Tensor, until: Tensor | None = None) -> Tensor:
+        t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
+        span = () if until is None else (until,)
         if guidance == 1.0:
-            return denoiser(x, x.new_full((len(x),), t, dtype=torch.float32), condition)
-        told, untold = denoiser(torch.cat((x, x)), x.new_full((2 * len(x),), t, dtype=torch.float32), both).chunk(2)
+            return denoiser(x, t, condition, *span)
+        told, untold = denoiser(torch.cat((x, x)), torch.cat((t, t)), both, *(torch.cat((one, one)) for one in span)).chunk(2)
         return torch.lerp(untold, told, guidance)
 
     return velocity

@@ -65,23 +65,34 @@ class Bands(nn.Module):
         for i, (layer, (low, high)) in enumerate(zip(self.output, self.edges, strict=True)):
             additive, gain = self._images(layer(tokens[:, i]).float(), high - low + 1, spectrum.shape[-1]).split((high - low, 1), 1)
             parts.append(additive + gain * spectrum[:, low:high] / self._total(t)[:, low:high].sqrt())
-        t, variance = t.view(-1, 1, 1, 1, 1), self.spread.square().view(-1, 1, 1, 1)
-        total = self._total(t)
-        return self.frames((t - (1 - t) * variance) / total * spectrum + (variance / total).sqrt() * torch.cat(parts, 1))
+        return self.frames(self._linear(t) * spectrum + self.spread.view(-1, 1, 1, 1) / self._total(t).sqrt() * torch.cat(parts, 1))
 
-    def advance(self, x: Tensor, velocity: Tensor, t: float, after: float) -> Tensor:
-        """Follows the flow of x (B, T, C, h, w) from time t to `after`, taking the network's output, not its velocity, for constant meanwhile.
+    def advance(self, x: Tensor, velocity: Tensor, t: Tensor, after: Tensor) -> Tensor:
+        """Follows the flow of x (B, T, C, h, w) from times t to `after`, (B,) each, taking the network's output, not its velocity, for constant meanwhile.
 
         With xi = X / sqrt(d) and theta = atan2(t, (1 - t) s) the flow is d xi / d theta = output (`velocity` solved for it), for d theta / dt = s / d. So Gaussian data of this spread are
         drawn exactly whatever the number of steps, whereas Euler's method shrinks what is weaker than the noise at its last steps: the flicker of speckle. At s = 1 it is the
         rotation of Salimans & Ho 2022 (arXiv 2202.00512, appendix D); of exponential integrators it is the first order (Hochbruck & Ostermann 2010).
         """
-        spread = self.spread.view(-1, 1, 1, 1)
-        d, d_after = (time**2 + ((1 - time) * spread).square() for time in (t, after))
-        angle, angle_after = (torch.atan2(torch.full_like(spread, time), (1 - time) * spread) for time in (t, after))
-        spectrum = self.spectrum(x)
-        output = (self.spectrum(velocity) - (t - (1 - t) * spread.square()) / d * spectrum) * d.sqrt() / spread
-        return self.frames(d_after.sqrt() * (spectrum / d.sqrt() + (angle_after - angle) * output))
+        spectrum, total, total_after = self.spectrum(x), self._total(t), self._total(after)
+        output = (self.spectrum(velocity) - self._linear(t) * spectrum) * total.sqrt() / self.spread.view(-1, 1, 1, 1)
+        return self.frames(total_after.sqrt() * (spectrum / total.sqrt() + (self._angle(after) - self._angle(t)) * output))
+
+    def bridge(self, x: Tensor, end: Tensor, t: Tensor, after: Tensor) -> Tensor:
+        """The inverse of `advance`: the velocity (B, T, C, h, w) that takes x at times t to `end` at `after`, (B,) each, in one step."""
+        spectrum, total = self.spectrum(x), self._total(t)
+        output = (self.spectrum(end) / self._total(after).sqrt() - spectrum / total.sqrt()) / (self._angle(after) - self._angle(t))
+        return self.frames(self._linear(t) * spectrum + self.spread.view(-1, 1, 1, 1) / total.sqrt() * output)
+
+    def _linear(self, t: Tensor) -> Tensor:
+        """(B, T, 1, 1, 1): the best linear guess of the velocity, a multiple of x_t."""
+        time, variance = t.view(-1, 1, 1, 1, 1), self.spread.square().view(-1, 1, 1, 1)
+        return (time - (1 - time) * variance) / self._total(t)
+
+    def _angle(self, t: Tensor) -> Tensor:
+        """(B, T, 1, 1, 1): theta of `advance`."""
+        time = t.view(-1, 1, 1, 1, 1)
+        return torch.atan2(time.expand(-1, len(self.spread), 1, 1, 1), (1 - time) * self.spread.view(-1, 1, 1, 1))
 
     def _total(self, t: Tensor) -> Tensor:
         """(B, T, 1, 1, 1) variance of the frequencies of x_t."""

@@ -6,7 +6,7 @@ attention: Arnab et al. 2021, ViViT), modulated per sample by the flow time and 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -32,6 +32,7 @@ class DenoiserConfig(NetworkConfig):
     depth: int = Field(6, gt=0)
     heads: int = Field(4, gt=0)
     labels: int = Field(1, ge=0, description="numbers in [0, 1] that describe a sample, such as the EF")
+    guidance: float = Field(1.0, ge=1, description="weight of classifier-free guidance that training folds into the forward pass; 1 = none")
     time_shift: float = Field(6.0, gt=0, description="above 1, training and sampling spend more of the path near the noise, where a video's motion is decided")
 
     @model_validator(mode="after")
@@ -55,6 +56,24 @@ class Condition:
     known: torch.Tensor | None = None  # (B, T, C, h, w): frames at their place, counted where `mask` says so
     mask: torch.Tensor | None = None  # (B, T) bool: the frame is known
 
+    @property
+    def told(self) -> torch.Tensor:
+        """`mask` as (B, T, 1, 1, 1)."""
+        return self.mask[:, :, None, None, None]
+
+    def untold(self) -> "Condition":
+        """The same without labels: the null of classifier-free guidance."""
+        return replace(self, labels=torch.full_like(self.labels, torch.nan))
+
+    def beside(self, other: "Condition") -> "Condition":
+        """That of a batch of these samples and then of those of `other`."""
+        pairs = ((getattr(self, part.name), getattr(other, part.name)) for part in fields(self))
+        return Condition(*(None if mine is None else torch.cat((mine, theirs)) for mine, theirs in pairs))
+
+    def of(self, rows: torch.Tensor) -> "Condition":
+        """That of some of the samples."""
+        return Condition(*(None if part is None else part[rows] for part in (getattr(self, one.name) for one in fields(self))))
+
 
 class Denoiser(Network):
     """Predicts the velocity of a rectified flow (generative/flow.py)."""
@@ -70,14 +89,19 @@ class Denoiser(Network):
         self.space_position = nn.Parameter(0.02 * torch.randn((c.size // c.patch) ** 2, d))
         self.band_position = nn.Parameter(0.02 * torch.randn(len(c.bands), d))
         self.embed_time = nn.Sequential(Fourier(64, 16.0), nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
+        self.embed_span = nn.Sequential(Fourier(64, 4.0), nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
+        for parameter in self.embed_span[-1].parameters():  # a network that knows no spans becomes one that does, unchanged
+            nn.init.zeros_(parameter)
         self.embed_labels = Labels(c.labels, d) if c.labels else None
         self.blocks = nn.ModuleList(Block(d, c.heads, len(c.bands) > 1) for _ in range(c.depth))
         self.modulation = nn.Linear(d, (len(self.blocks[0].layers) * 3 * c.depth + 2) * d)  # of all blocks and of the output, in one product
         nn.init.zeros_(self.modulation.weight)  # adaLN-zero: every block starts as the identity
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: Condition, until: torch.Tensor | None = None) -> torch.Tensor:
         """x (B, T, C, h, w) noisy latents, t (B,) in [0, 1] -> (B, T, C, h, w) float32. T is `config.frames`.
+
+        The velocity at t or, where a time `until` (B,) < t is told (`until` = t is as none), the one that takes x there in one step (`Bands.advance`; generative/shortcut.py).
 
         Known frames are not looked at in x, where (1 - t) known takes their place, and what is predicted for them is not trained.
         """
@@ -85,9 +109,8 @@ class Denoiser(Network):
         assert x.shape[1] == c.frames, f"{x.shape[1]} frames: want {c.frames}"
         known, mask = torch.zeros_like(x), x.new_zeros(x.shape[:2])
         if condition.known is not None:
-            told = condition.mask[:, :, None, None, None]
-            known, mask = torch.where(told, condition.known, 0.0), condition.mask.to(x.dtype)
-            x = torch.where(told, (1 - t).view(-1, 1, 1, 1, 1) * known, x)  # as noisy ones whose noise is zero
+            known, mask = torch.where(condition.told, condition.known, 0.0), condition.mask.to(x.dtype)
+            x = torch.where(condition.told, (1 - t).view(-1, 1, 1, 1, 1) * known, x)  # as noisy ones whose noise is zero
         tokens, spectrum = self.bands.tokens(x, t, known, mask)
         position = self.space_position + self.band_position[:, None]
         if condition.anchor is not None:
@@ -95,6 +118,9 @@ class Denoiser(Network):
         tokens = tokens + position
 
         about = self.embed_time(t)
+        if until is not None:
+            span = (t - until)[:, None]
+            about = about + torch.where(span > 0, self.embed_span(t - until), 0.0)
         if self.embed_labels is not None:
             about = about + self.embed_labels(condition.labels)
         modulation = self.modulation(F.silu(about))[:, None, None].to(tokens.dtype).chunk(len(self.blocks[0].layers) * 3 * c.depth + 2, -1)

@@ -28,7 +28,7 @@ def run(study: Study) -> dict:
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     windows = Windows(store, train, section.network, seed, fps=section.fps, label_dropout=section.label_dropout, balance=section.ef_balance)
     model = begin(study, "video", kind, section.network, lambda new: measure_spread(new, windows))
-    train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight, private_training(study, STAGE, windows.patients))
+    train_generator(model, windows, section.training, folder, seed, "video model", section.slow_weight, section.shortcuts, private_training(study, STAGE, windows.patients))
 
     def finish() -> dict:
         model.save_pretrained(folder)

@@ -107,11 +107,11 @@ def balancing_weights(ef: np.ndarray, balance: float, width: float = 5.0) -> np.
     return weights
 
 
-def generator_loss(model: Generator, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0) -> dict[str, Tensor]:
-    """Loss of a batch of `Windows`; `slow` is the weight of slow errors (flow_loss)."""
+def generator_loss(model: Generator, batch: dict[str, Tensor], rng: torch.Generator, slow: float = 0.0, shortcuts: float = 0.0) -> dict[str, Tensor]:
+    """Loss of a batch of `Windows`; `slow` is the weight of slow errors, `shortcuts` the share of samples that teach large steps (objective.py)."""
     mask = batch.get("mask")
     condition = Condition(batch["labels"], batch.get("anchor"), None if mask is None else batch["data"], mask)
-    return {"loss": loss_of(model, batch["data"], condition, batch["weight"], rng, slow)}
+    return {"loss": loss_of(model, batch["data"], condition, batch["weight"], rng, slow, shortcuts)}
 
 
 def measure_spread(model: Generator, windows: Windows, samples: int = 128) -> None:
@@ -120,10 +120,12 @@ def measure_spread(model: Generator, windows: Windows, samples: int = 128) -> No
         model.bands.measure(windows.batch(range(samples))["data"])
 
 
-def train_generator(model: Generator, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0, private: Private | None = None) -> None:
+def train_generator(
+    model: Generator, windows: Windows, training: Training, folder: Path, seed: int, title: str, slow: float = 0.0, shortcuts: float = 0.0, private: Private | None = None
+) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit). A `private` training draws patients evenly, whatever the balance."""
     batch = private.batch(windows.of_patient) if private else windows.batch
-    fit(model, partial(generator_loss, slow=slow), batch, training, folder, seed, title, private)
+    fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private)
 
 
 @torch.no_grad()
