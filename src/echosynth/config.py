@@ -20,8 +20,8 @@ from echosynth.training.fit import Training
 from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
-_COMPACT = DenoiserConfig()
-_STILL = {"bands": (1,), "labels": 0, "time_shift": 1.0}  # what makes an image model of a video model
+_COMPACT = DenoiserConfig(guidance=2.0)
+_STILL = {"bands": (1,), "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
 
 
 class Section(BaseModel):
@@ -54,12 +54,12 @@ class ReidSection(Section):
 
 
 class VideoSection(Section):
-    network: GeneratorNetwork = DenoiserConfig()
+    network: GeneratorNetwork = _COMPACT
     training: Training
     fps: float = 32.0
     label_dropout: float = 0.1
     slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
-    shortcuts: float = Field(0.0, ge=0, lt=1, description="share of the samples that teach the model to take large steps (generative/shortcut.py)")
+    shortcuts: float = Field(0.25, ge=0, lt=1, description="share of the samples that teach the model to take large steps (generative/shortcut.py)")
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 
@@ -81,7 +81,7 @@ class SynthesisSection(Section):
     frames: int = Field(64, ge=1)
     steps: int = Field(8, ge=1)
     image_steps: int = Field(8, ge=1)
-    guidance: float = Field(1.0, ge=0)
+    guidance: float = Field(1.0, ge=0, description="besides that which the video model has learnt (video.network.guidance)")
     long_videos: Literal["continued", "windowed"] = Field(
         "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
     )
@@ -330,7 +330,7 @@ PRESETS: dict[str, StudyConfig] = {
         "demo",
         Steps(autoencoder=100, image=200, reid=400, video=90, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
-        SynthesisSection(videos=600, steps=4, guidance=2.0, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
+        SynthesisSection(videos=600, steps=4, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),
@@ -341,7 +341,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=50_000, image=100_000, reid=20_000, video=200_000, evaluation=20_000),
         Steps(autoencoder=128, image=256, reid=256, video=64, evaluation=32),
         SynthesisSection(videos=0, frames=192, steps=16, image_steps=16),
-        network=DenoiserConfig(dim=384, depth=12, heads=6),
+        network=_COMPACT.model_copy(update={"dim": 384, "depth": 12, "heads": 6}),
         encoder="trained",  # these generators are too large for the shipped weights, so nothing binds them to the latents those know
     ),
     "pretrain": _config(

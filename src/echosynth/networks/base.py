@@ -18,6 +18,11 @@ class NetworkConfig(BaseModel):
     """Base of the configurations that stand beside the networks: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    taught: ClassVar[frozenset[str]] = frozenset()  # options that change what is learnt and not what the weights look like
+
+    def fits(self, other: "NetworkConfig") -> bool:
+        """Can a network of one configuration start from the weights of the other?"""
+        return type(self) is type(other) and self.model_dump(exclude=self.taught) == other.model_dump(exclude=self.taught)
 
 
 class Network(nn.Module):

@@ -19,6 +19,7 @@ from echosynth.networks.base import Network, NetworkConfig
 
 
 class DenoiserConfig(NetworkConfig):
+    taught: ClassVar[frozenset[str]] = frozenset({"guidance"})
     kind: Literal["compact"] = "compact"
     channels: int = Field(4, gt=0, description="channels of the latents")
     size: int = Field(14, gt=0, description="height and width of the latents")

@@ -59,13 +59,15 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig)
     if init != "simulated":
         folder = Path(init) / name
         network = kind.from_pretrained(folder)
-        if network.config != config:
+        if not network.config.fits(config):
             raise InputError(f"{folder}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
+        network.config = config
         return network
     folder = Path(str(files("echosynth"))) / "weights" / name
     if (folder / "config.json").exists():
         network = kind.from_pretrained(folder)
-        if network.config == config:
+        if network.config.fits(config):
+            network.config = config
             return network
         reason = "the shipped weights are of another network"
     else:
