@@ -2,6 +2,7 @@
 
 python -m benchmarks.neighbours                                        a million queries in a gallery of 100,000: minutes
 python -m benchmarks.neighbours --queries 50000 --gallery 20000        seconds
+python -m benchmarks.neighbours --faiss                                beside faiss as well (pip install faiss-cpu)
 
 Prints seconds of both, their ratio (in all, and the quartiles over the slices), the highest resident memory of the process, and on how many of some queries the search and a plain
 float64 product disagree about the nearest row.
@@ -43,18 +44,32 @@ def disagreements(left: Tensor, right: Tensor, found: Tensor, checked: Tensor) -
     return wrong
 
 
-def measure(queries: int, gallery: int, dimensions: int, k: int, memory: int) -> dict:
+def flat_index(gallery: Tensor):
+    """faiss's exact index of inner products."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery.numpy())
+    return index
+
+
+def measure(queries: int, gallery: int, dimensions: int, k: int, memory: int, faiss: bool) -> dict:
     left, right, out = rows(queries, dimensions, 0), rows(gallery, dimensions, 1), torch.empty(BLOCK)
     inputs = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     bare(left[: BLOCK[0]], right, out)
     nearest(left[: BLOCK[0]], right, k, memory=memory)
-    spent, found = [], []
+    index = flat_index(right) if faiss else None
+    spent, found, also = [], [], []
+    ways = ["bare", "search"] + ["faiss"] * faiss
     for number, part in enumerate(left.tensor_split(SLICES)):
         seconds = {}
-        for what in ("bare", "search") if number % 2 else ("search", "bare"):  # who goes first takes turns
+        for what in ways[:: 1 if number % 2 else -1]:  # who goes first takes turns
             start = time.perf_counter()
             if what == "bare":
                 bare(part, right, out)
+            elif what == "faiss":
+                also.append(torch.from_numpy(index.search(part.numpy(), k)[1]))
             else:
                 found.append(nearest(part, right, k, memory=memory).rows)
             seconds[what] = time.perf_counter() - start
@@ -62,8 +77,12 @@ def measure(queries: int, gallery: int, dimensions: int, k: int, memory: int) ->
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     checked = np.random.default_rng(2).choice(queries, min(CHECKED, queries), replace=False)
     wrong = disagreements(left, right, torch.cat(found)[:, 0], torch.from_numpy(checked))
-    table = {what: np.array([seconds[what] for seconds in spent]) for what in ("bare", "search")}
+    table = {what: np.array([seconds[what] for seconds in spent]) for what in ways}
     ratios = table["search"] / table["bare"]
+    beside = {}
+    if faiss:
+        wrong_too = disagreements(left, right, torch.cat(also)[:, 0], torch.from_numpy(checked))
+        beside = {"faiss_s": round(float(table["faiss"].sum()), 2), "faiss_ratio": round(float(table["faiss"].sum() / table["bare"].sum()), 3), "faiss_disagree": wrong_too}
     return {
         "queries": queries,
         "gallery": gallery,
@@ -78,13 +97,14 @@ def measure(queries: int, gallery: int, dimensions: int, k: int, memory: int) ->
         "peak_before_search_mb": round(inputs),
         "checked": len(checked),
         "disagree": wrong,
-    }
+    } | beside
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("queries", 1_000_000), ("gallery", 100_000), ("dimensions", 128), ("k", 1), ("memory", MEMORY)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--faiss", action="store_true")
     print(json.dumps(measure(**vars(parser.parse_args())), indent=2))
 
 

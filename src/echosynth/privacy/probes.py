@@ -69,7 +69,7 @@ def probe(model: Generator, loss: PointLoss, batch: Callable[[range], Batch], co
 
 def flow_error(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> Tensor:
     """The squared error of a flow's velocity (generative/flow.py), mean over the frames that count: (B,). Smaller for members (Matsumoto, Miura & Yanai 2023, arXiv 2302.03262)."""
-    error = model(interpolate(batch["data"], noise, t), t, _condition(batch)) - (noise - batch["data"])
+    error = _velocity(model, interpolate(batch["data"], noise, t), t, _condition(batch)) - (noise - batch["data"])
     return _mean_square(error, batch["weight"])
 
 
@@ -79,7 +79,7 @@ def flow_norm(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> Tenso
     The velocity v at x_t tells of noise x_t + (1 - t) v. It points away from a local mean of the training data, so it is small on them, most at small t. `noise` is not used.
     """
     x = (1 - t).view(-1, 1, 1, 1, 1) * batch["data"]
-    return _mean_square(x + (1 - t).view(-1, 1, 1, 1, 1) * model(x, t, _condition(batch)), batch["weight"])
+    return _mean_square(x + (1 - t).view(-1, 1, 1, 1, 1) * _velocity(model, x, t, _condition(batch)), batch["weight"])
 
 
 def diffusion_error(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> Tensor:
@@ -126,6 +126,12 @@ def _logistic(features: np.ndarray, truth: np.ndarray, ridge: float) -> np.ndarr
         return value, np.append(features.T @ slope + ridge * parameters[:-1], slope.sum())
 
     return minimize(objective, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B").x[:-1]
+
+
+def _velocity(model: Generator, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    """The velocity under `condition` without the guidance that training has folded in (generative/flow.py): an attacker with the weights would take it out."""
+    velocity, guidance = model(x, t, condition), getattr(getattr(model, "config", None), "guidance", 1.0)
+    return velocity if guidance == 1 else torch.lerp(model(x, t, condition.untold()), velocity, 1 / guidance)
 
 
 def _condition(batch: Batch) -> Condition:
