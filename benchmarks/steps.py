@@ -1,6 +1,6 @@
 """Steps against quality, and what of a synthetic cohort a regressor should learn from, on a finished study (docs/decisions.md, "Few steps" and "The demo").
 
-python -m benchmarks.steps videos STUDY --clips 24 --steps 16 8 6 4      a minute a line: held-out anchors animated at balanced EFs, read by the study's regressor
+python -m benchmarks.steps videos STUDY --clips 24 --steps 16 8 6 4      a minute a line: held-out anchors animated, read by the study's regressor
 python -m benchmarks.steps images STUDY --steps 32 16 8 4                a minute: stills of the image model beside held-out frames that went through the autoencoder
 python -m benchmarks.steps splits STUDY                                  minutes: regressors trained on the synthetic training split, and on all of the synthetic cohort, read on real test clips
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ from torch import Tensor
 
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.latents import LatentStore, frame_indices
-from echosynth.generative.objective import draw_images, draw_videos
+from echosynth.generative.long_video import sample_video
+from echosynth.generative.objective import draw_images
+from echosynth.generative.samplers import euler, exponential, guided, heun, time_grid
 from echosynth.metrics.ejection import calibration, r2, rmse
+from echosynth.metrics.encoders import InDomain
 from echosynth.metrics.frechet import frechet
 from echosynth.metrics.temporal import flicker
 from echosynth.networks.autoencoder import decode_clip
-from echosynth.networks.kinds import kind_of
+from echosynth.networks.denoiser import Condition
 from echosynth.networks.precision import precision_context
 from echosynth.networks.regressor import predict_ef
 from echosynth.randomness import normal, numpy_rng, torch_rng
@@ -34,32 +38,62 @@ from echosynth.training.regressor import read_ef, train_regressor
 CPU, SEED, COMPONENTS, CELL = torch.device("cpu"), 9, 24, 8
 
 
-def videos(study: Study, clips: int, steps: list[int], guidance: float) -> None:
-    """Flicker, the gradient at the first and the middle frame, and how the study's regressor reads the EFs asked for; a line of JSON for each number of steps."""
+def videos(study: Study, clips: int, steps: list[int], guidance: float, samplers: list[str], own: bool) -> None:
+    """Flicker, the gradient at the first and the middle frame, how the study's regressor reads the EFs asked for, and the Frechet distance of its features to those of the real clips, where
+    they are enough; a line of JSON for each sampler and number of steps. EFs asked for are drawn evenly, or those of the anchors' clips (`own`)."""
     autoencoder, video = (trained(study, name, CPU) for name in ("autoencoder", "video"))
-    regressor = kind_of(study.config.evaluation.network).from_pretrained(study.folder("regressor"))
+    encoder = InDomain.open(study.folder("regressor"), study.config.evaluation.network)
+    regressor = encoder.regressor
     store, fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, video.config.frames
     rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
     rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
     law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
-    asked = np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
+    asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
     real = [
         store.window(int(row), frame_indices(0.0, frames, clip["fps"], fps, int(clip["frames"]))[0]) for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
     ]
-    print(json.dumps({"real, reconstructed": _looks(autoencoder, real)}), flush=True)
-    for count in steps:
-        start = time.perf_counter()
-        with precision_context(CPU, "auto"), torch.inference_mode():
-            made = [_draw(video, window, ef, k, count, guidance) for k, (window, ef) in enumerate(zip(real, asked, strict=True))]
-        seconds = (time.perf_counter() - start) / clips
-        read = np.array([predict_ef(regressor, decode_clip(autoencoder, latents), fps) for latents in made])
-        told = {"r2": float(r2(asked, read)), "rmse": float(rmse(asked, read)), "bias": float((read - asked).mean()), "slope": float(np.polyfit(asked, read, 1)[0])}
-        print(json.dumps({"steps": count, "seconds_a_clip": round(seconds, 2)} | _looks(autoencoder, made) | {key: round(value, 3) for key, value in told.items()}), flush=True)
+
+    def features(windows: list[Tensor]) -> np.ndarray:
+        return np.concatenate([encoder.features(decode_clip(autoencoder, one)[None], fps) for one in windows])
+
+    looks, of_real = _looks(autoencoder, real), features(real)
+    enough = clips > of_real.shape[1]
+    print(json.dumps({"real, reconstructed": looks, "features": of_real.shape[1]}), flush=True)
+    for name in samplers:
+        for count in steps:
+            start = time.perf_counter()
+            with precision_context(CPU, "auto"), torch.inference_mode():
+                made = [_draw(video, window, ef, k, count, guidance, SAMPLERS[name]) for k, (window, ef) in enumerate(zip(real, asked, strict=True))]
+            seconds = (time.perf_counter() - start) / clips
+            read = np.array([predict_ef(regressor, decode_clip(autoencoder, latents), fps) for latents in made])
+            told = {"r2": float(r2(asked, read)), "rmse": float(rmse(asked, read)), "bias": float((read - asked).mean()), "slope": float(np.polyfit(asked, read, 1)[0])}
+            told |= {"frechet": frechet(of_real, features(made))} if enough else {}
+            about = {"sampler": name, "steps": count, "seconds_a_clip": round(seconds, 3)} | _looks(autoencoder, made)
+            print(json.dumps(about | {key: round(value, 3) for key, value in told.items()}), flush=True)
 
 
-def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float) -> Tensor:
+def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float, sampler) -> Tensor:
     noise, label = normal(SEED, "benchmark video", number, shape=window.shape)[None], torch.tensor([[ef / 100]], dtype=torch.float32)
-    return draw_videos(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, [torch_rng(SEED, "benchmark steps", number)])[0]
+    return sample_video(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, sampler=sampler)[0]
+
+
+@torch.no_grad()
+def multistep(denoiser, noise: Tensor, condition: Condition, steps: int, on_step=None, guidance: float = 1.0, shift: float = 1.0) -> Tensor:
+    """Exponential steps of second order (Adams and Bashforth): the network's output goes on as it has changed since the last step."""
+    velocity = guided(denoiser, condition, guidance)
+    x, times, before = noise, noise.new_tensor(time_grid(steps, shift))[:, None].expand(-1, len(noise)), None
+    for t, after in pairwise(times):
+        v = velocity(x, t)
+        ahead = v
+        if before is not None:  # the step's mean output is that half a step ahead, which lies on the line through the last two
+            earlier, v_then = before
+            ahead = v + 0.5 * (after - t).view(-1, 1, 1, 1, 1) / (t - earlier).view(-1, 1, 1, 1, 1) * (v - v_then)
+        before = (t, v)
+        x = denoiser.bands.advance(x, ahead, t, after)
+    return x
+
+
+SAMPLERS = {"exponential": exponential, "multistep": multistep, "euler": euler, "heun": heun}
 
 
 def _looks(autoencoder, windows: list[Tensor]) -> dict:
@@ -116,12 +150,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--steps", type=int, nargs="+", default=[32, 16, 8, 6, 4])
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, default=1.0, help="besides that which the model has learnt")
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=["exponential"])
+    parser.add_argument("--own", action="store_true", help="the EFs of the anchors' own clips")
     options = parser.parse_args()
     study = Study.open(options.study)
     match options.what:
         case "videos":
-            videos(study, options.clips, options.steps, options.guidance)
+            videos(study, options.clips, options.steps, options.guidance, options.samplers, options.own)
         case "images":
             images(study, options.samples, options.steps)
         case "splits":

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from torch.nn import functional as F
 
 from echosynth.generative.flow import interpolate
+from echosynth.networks.denoiser import DenoiserConfig
 from echosynth.privacy.attacks import auc_interval, by_patient, membership
 from echosynth.privacy.pairs import mann_whitney
 from echosynth.privacy.probes import cross_fitted, diffusion_error, diffusion_norm, flow_error, flow_norm, nearest_scores, probe, votes
@@ -224,6 +225,19 @@ def test_a_known_velocity_has_no_error_and_the_norm_is_the_noise_found():
     wrong[:, 1:] = 7
     assert flow_error(lambda x, t, c: noise - batch["data"] + wrong, batch, t, noise).abs().max() < 1e-12  # frames that do not count
     assert torch.allclose(interpolate(batch["data"], noise, t), 0.75 * batch["data"] + 0.25)
+
+
+def test_folded_guidance_is_taken_out():
+    class Guided:
+        """Says 2 where nothing is told, and 2 + 3 (5 - 2) where a label is."""
+
+        config = DenoiserConfig(guidance=3.0)
+
+        def __call__(self, x, t, condition):
+            return torch.where(condition.labels[:, 0].isnan(), 2.0, 11.0).view(-1, 1, 1, 1, 1) + 0 * x
+
+    batch, t = clips(2, 4), torch.full((4,), 0.25)
+    assert flow_error(Guided(), batch, t, batch["data"] + 4) == pytest.approx([1] * 4)  # the velocity is 4, and 5 is said without guidance
 
 
 def test_a_probe_goes_by_the_counter():

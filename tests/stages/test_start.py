@@ -11,6 +11,7 @@ from echosynth.cohort.video import write_clip
 from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
+from echosynth.networks.denoiser import Denoiser, DenoiserConfig
 from echosynth.stages import start
 from echosynth.stages.start import LEFT_OUT, canaries_of, cohort_of, initial, save_cohort
 from echosynth.study import Stage, Study
@@ -37,6 +38,15 @@ def test_shipped_weights_only_where_they_fit(tmp_path, monkeypatch, capsys):
     Autoencoder(CONFIG).save_pretrained(tmp_path / "weights" / "autoencoder")
     assert initial("simulated", "autoencoder", Autoencoder, CONFIG).config == CONFIG
     assert initial("simulated", "autoencoder", Autoencoder, AutoencoderConfig()) is None
+
+
+def test_what_was_taught_may_differ_from_what_the_study_teaches(tmp_path):
+    config = DenoiserConfig(size=4, bands=(1, 1), dim=8, depth=1, heads=1)
+    Denoiser(config).save_pretrained(tmp_path / "video")
+    guided = config.model_copy(update={"guidance": 2.0})
+    assert initial(str(tmp_path), "video", Denoiser, guided).config == guided
+    with pytest.raises(InputError, match="not the study's video network"):
+        initial(str(tmp_path), "video", Denoiser, guided.model_copy(update={"depth": 2}))
 
 
 def test_canaries_on_whom_the_coin_fell_are_left_out(tmp_path):
