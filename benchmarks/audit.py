@@ -90,12 +90,12 @@ def planted(study: Study, count: int = 300) -> dict:
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     chosen = numpy_rng(1, "benchmark planted").permutation(train)[:count]
-    options, hits = study.config.screen, {}
+    options, clips, hits = study.config.screen, cohort.clips.set_index("name", drop=False), {}
     with progress("planted copies", len(chosen)) as advance, torch.inference_mode():
         for row in chosen:
             for sample, frames in (("image", 1), ("video", options.frames)):
                 rng = numpy_rng(1, "benchmark copy", int(row), frames)
-                source = original(cohort, store.index.iloc[row], frames, options.fps, 8 * encoder.config.size, rng)
+                source = original(cohort, clips.loc[store.index["name"].iloc[row]], frames, options.fps, 8 * encoder.config.size, rng)
                 for kind, (made,) in copies([source], [rng], autoencoder, NEAR):
                     hits.setdefault((sample, kind.name), []).append(not screen.verdict(encoder.embed(encode_clip(autoencoder, made)).float().cpu(), sample).kept)
             advance()

@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from importlib.metadata import version
+from operator import getitem
 from pathlib import Path
 
 import yaml
@@ -33,7 +35,7 @@ class Stage:
 
     name: str
     inputs: tuple[str, ...]  # stages it reads; "cohort" is the source cohort
-    sections: tuple[str, ...]  # parts of the configuration that its result depends on
+    sections: tuple[str, ...]  # parts of the configuration that its result depends on, such as video or video.fps
     run: Callable[["Study"], dict]
     shared: str | None = None  # where several cohorts share this stage's model: what of the other studies it learns from, "cohort" or a stage
     every_process: bool = False  # training runs on all processes of `accelerate launch`, the rest on the first
@@ -124,7 +126,7 @@ class Study:
         elif stage.shared:
             inputs |= {f"of {other.root.name}": other._input(stage.shared) for other in self.others()}
         dumped = self.config.model_dump(mode="json")
-        parts = {"format": FORMAT, "stage": stage.name, "inputs": inputs, "seed": self.config.seed, "config": {s: dumped[s] for s in stage.sections}}
+        parts = {"format": FORMAT, "stage": stage.name, "inputs": inputs, "seed": self.config.seed, "config": {s: reduce(getitem, s.split("."), dumped) for s in stage.sections}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _input(self, name: str) -> str:

@@ -155,13 +155,16 @@ def _plant(
     """
     chosen = numpy_rng(seed, "planted").permutation(train)
     images, videos = chosen[: options.planted_images], chosen[: options.planted_videos]
+    clips = cohort.clips.set_index("name", drop=False)
     rows = []
     with progress("planted copies", len(images) + len(videos)) as advance:
         for sample, some, count, kinds, together in (("image", images, 1, KINDS, _TOGETHER), ("video", videos, options.frames, NEAR, 1)):
             for first in range(0, len(some), together):
                 group = some[first : first + together]
                 rngs = [numpy_rng(seed, "planted copy", int(row), count) for row in group]
-                originals = [original(cohort, store.index.iloc[row], count, options.fps, 8 * encoder.config.size, rng) for row, rng in zip(group, rngs, strict=True)]
+                originals = [
+                    original(cohort, clips.loc[store.index["name"].iloc[row]], count, options.fps, 8 * encoder.config.size, rng) for row, rng in zip(group, rngs, strict=True)
+                ]
                 for kind, made in copies(originals, rngs, autoencoder, kinds):
                     latents = encode_clip(autoencoder, np.concatenate(made))
                     for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
@@ -183,7 +186,7 @@ def _plant(
 
 
 def original(cohort: Cohort, clip: pd.Series, count: int, fps: float, size: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` frames at `fps` of a clip (name, frames, fps), from a random moment on (fewer of a shorter clip), uint8 (T, size, size): what copies are made of."""
+    """`count` frames at `fps` of a clip of the cohort (name, frames, fps), from a random moment on (fewer of a shorter clip), uint8 (T, size, size): what copies are made of."""
     room = max((clip["frames"] - 1) / clip["fps"] - (count - 1) / fps, 0.0)
     frames, valid = frame_indices(rng.uniform(0, room), count, clip["fps"], fps, clip["frames"])
     return to_square(read_frames(cohort.path(clip["name"]), frames[valid]), size)
