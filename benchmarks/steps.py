@@ -38,38 +38,56 @@ from echosynth.training.regressor import read_ef, train_regressor
 CPU, SEED, COMPONENTS, CELL = torch.device("cpu"), 9, 24, 8
 
 
+class Judge:
+    """What is asked of a video model: held-out anchors of a finished study animated at some EFs, and how its regressor reads them.
+
+    EFs asked for are drawn evenly, or those of the anchors' clips (`own`).
+    """
+
+    def __init__(self, study: Study, clips: int, own: bool = False):
+        self.autoencoder, self.encoder = trained(study, "autoencoder", CPU), InDomain.open(study.folder("regressor"), study.config.evaluation.network)
+        store, self.fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.video.network.frames
+        rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
+        rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
+        law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
+        self.asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
+        self.real = [
+            store.window(int(row), frame_indices(0.0, frames, clip["fps"], self.fps, int(clip["frames"]))[0])
+            for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
+        ]
+        self.features = self._features(self.real)
+
+    def looks(self, windows: list[Tensor] | None = None) -> dict:
+        """Flicker of the decoded clips, and the RMS difference of neighbouring latent pixels at the first frame and in the middle; by default of the real ones, reconstructed."""
+        latents = torch.stack(windows or self.real)
+        gradient = (latents[..., 1:] - latents[..., :-1]).square().mean((0, 2, 3, 4)).sqrt()
+        return {
+            "flicker": round(float(np.mean([flicker(decode_clip(self.autoencoder, one)) for one in latents])), 2),
+            "gradient": [round(float(gradient[frame]), 3) for frame in (0, latents.shape[1] // 2)],
+        }
+
+    def measure(self, video, steps: int, guidance: float = 1.0, sampler=exponential) -> dict:
+        """Seconds a clip, the looks, R2, RMSE, bias and slope of the EFs read, and the Frechet distance of the regressor's features to those of the real clips, where they are enough."""
+        start = time.perf_counter()
+        with precision_context(CPU, "auto"), torch.inference_mode():
+            made = [_draw(video, window, ef, k, steps, guidance, sampler) for k, (window, ef) in enumerate(zip(self.real, self.asked, strict=True))]
+        seconds = (time.perf_counter() - start) / len(made)
+        read = np.array([predict_ef(self.encoder.regressor, decode_clip(self.autoencoder, latents), self.fps) for latents in made])
+        told = {"r2": r2(self.asked, read), "rmse": rmse(self.asked, read), "bias": (read - self.asked).mean(), "slope": np.polyfit(self.asked, read, 1)[0]}
+        told |= {"frechet": frechet(self.features, self._features(made))} if len(made) > self.features.shape[1] else {}
+        return {"seconds_a_clip": round(seconds, 3)} | self.looks(made) | {key: round(float(value), 3) for key, value in told.items()}
+
+    def _features(self, windows: list[Tensor]) -> np.ndarray:
+        return np.concatenate([self.encoder.features(decode_clip(self.autoencoder, one)[None], self.fps) for one in windows])
+
+
 def videos(study: Study, clips: int, steps: list[int], guidance: float, samplers: list[str], own: bool) -> None:
-    """Flicker, the gradient at the first and the middle frame, how the study's regressor reads the EFs asked for, and the Frechet distance of its features to those of the real clips, where
-    they are enough; a line of JSON for each sampler and number of steps. EFs asked for are drawn evenly, or those of the anchors' clips (`own`)."""
-    autoencoder, video = (trained(study, name, CPU) for name in ("autoencoder", "video"))
-    encoder = InDomain.open(study.folder("regressor"), study.config.evaluation.network)
-    regressor = encoder.regressor
-    store, fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, video.config.frames
-    rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
-    rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
-    law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
-    asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
-    real = [
-        store.window(int(row), frame_indices(0.0, frames, clip["fps"], fps, int(clip["frames"]))[0]) for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
-    ]
-
-    def features(windows: list[Tensor]) -> np.ndarray:
-        return np.concatenate([encoder.features(decode_clip(autoencoder, one)[None], fps) for one in windows])
-
-    looks, of_real = _looks(autoencoder, real), features(real)
-    enough = clips > of_real.shape[1]
-    print(json.dumps({"real, reconstructed": looks, "features": of_real.shape[1]}), flush=True)
+    """A line of JSON for each sampler and number of steps (`Judge.measure`)."""
+    judge, video = Judge(study, clips, own), trained(study, "video", CPU)
+    print(json.dumps({"real, reconstructed": judge.looks(), "features": judge.features.shape[1]}), flush=True)
     for name in samplers:
         for count in steps:
-            start = time.perf_counter()
-            with precision_context(CPU, "auto"), torch.inference_mode():
-                made = [_draw(video, window, ef, k, count, guidance, SAMPLERS[name]) for k, (window, ef) in enumerate(zip(real, asked, strict=True))]
-            seconds = (time.perf_counter() - start) / clips
-            read = np.array([predict_ef(regressor, decode_clip(autoencoder, latents), fps) for latents in made])
-            told = {"r2": float(r2(asked, read)), "rmse": float(rmse(asked, read)), "bias": float((read - asked).mean()), "slope": float(np.polyfit(asked, read, 1)[0])}
-            told |= {"frechet": frechet(of_real, features(made))} if enough else {}
-            about = {"sampler": name, "steps": count, "seconds_a_clip": round(seconds, 3)} | _looks(autoencoder, made)
-            print(json.dumps(about | {key: round(value, 3) for key, value in told.items()}), flush=True)
+            print(json.dumps({"sampler": name, "steps": count} | judge.measure(video, count, guidance, SAMPLERS[name])), flush=True)
 
 
 def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float, sampler) -> Tensor:
@@ -94,16 +112,6 @@ def multistep(denoiser, noise: Tensor, condition: Condition, steps: int, on_step
 
 
 SAMPLERS = {"exponential": exponential, "multistep": multistep, "euler": euler, "heun": heun}
-
-
-def _looks(autoencoder, windows: list[Tensor]) -> dict:
-    """Flicker of the decoded clips, and the RMS difference of neighbouring latent pixels at the first frame and in the middle."""
-    latents = torch.stack(windows)
-    gradient = (latents[..., 1:] - latents[..., :-1]).square().mean((0, 2, 3, 4)).sqrt()
-    return {
-        "flicker": round(float(np.mean([flicker(decode_clip(autoencoder, one)) for one in windows])), 2),
-        "gradient": [round(float(gradient[frame]), 3) for frame in (0, latents.shape[1] // 2)],
-    }
 
 
 def images(study: Study, samples: int, steps: list[int]) -> None:
