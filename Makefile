@@ -40,11 +40,15 @@ demo: setup
 bench: setup
 	$(ECHOSYNTH) bench
 
-# The video model learns in two rounds, the second on other phantoms.
+# The video model learns in three rounds: the last on the phantoms of the second, with guidance folded in and large steps (docs/decisions.md, "Guidance in one pass").
+AGAIN := --patients 400 --seed 2025 --set init=simulated --set autoencoder.training.steps=0 --set image.training.steps=0 --set reid.training.steps=0 \
+	--set video.training.steps=1000 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01
+PLAIN := --set video.network.guidance=1 --set video.shortcuts=0
+
 pretrain: setup
-	$(ECHOSYNTH) pretrain studies/pretrain --install
-	$(ECHOSYNTH) pretrain studies/pretrain-2 --patients 400 --seed 2025 --set init=simulated --set autoencoder.training.steps=0 --set image.training.steps=0 --set reid.training.steps=0 \
-		--set video.training.steps=1000 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01 --install
+	$(ECHOSYNTH) pretrain studies/pretrain $(PLAIN) --install
+	$(ECHOSYNTH) pretrain studies/pretrain-2 $(AGAIN) $(PLAIN) --install
+	$(ECHOSYNTH) pretrain studies/pretrain-3 $(AGAIN) --install
 
 lint: setup
 	$(VENV)/bin/ruff check
