@@ -55,16 +55,8 @@ class Judge:
             store.window(int(row), frame_indices(0.0, frames, clip["fps"], self.fps, int(clip["frames"]))[0])
             for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
         ]
-        self.features = self._features(self.real)
-
-    def looks(self, windows: list[Tensor] | None = None) -> dict:
-        """Flicker of the decoded clips, and the RMS difference of neighbouring latent pixels at the first frame and in the middle; by default of the real ones, reconstructed."""
-        latents = torch.stack(windows or self.real)
-        gradient = (latents[..., 1:] - latents[..., :-1]).square().mean((0, 2, 3, 4)).sqrt()
-        return {
-            "flicker": round(float(np.mean([flicker(decode_clip(self.autoencoder, one)) for one in latents])), 2),
-            "gradient": [round(float(gradient[frame]), 3) for frame in (0, latents.shape[1] // 2)],
-        }
+        shown = [decode_clip(self.autoencoder, one) for one in self.real]
+        self.looks, self.features = _looks(self.real, shown), self._features(shown)
 
     def measure(self, video, steps: int, guidance: float = 1.0, sampler=exponential) -> dict:
         """Seconds a clip, the looks, R2, RMSE, bias and slope of the EFs read, and the Frechet distance of the regressor's features to those of the real clips, where they are enough."""
@@ -72,19 +64,26 @@ class Judge:
         with precision_context(CPU, "auto"), torch.inference_mode():
             made = [_draw(video, window, ef, k, steps, guidance, sampler) for k, (window, ef) in enumerate(zip(self.real, self.asked, strict=True))]
         seconds = (time.perf_counter() - start) / len(made)
-        read = np.array([predict_ef(self.encoder.regressor, decode_clip(self.autoencoder, latents), self.fps) for latents in made])
+        shown = [decode_clip(self.autoencoder, one) for one in made]
+        read = np.array([predict_ef(self.encoder.regressor, clip, self.fps) for clip in shown])
         told = {"r2": r2(self.asked, read), "rmse": rmse(self.asked, read), "bias": (read - self.asked).mean(), "slope": np.polyfit(self.asked, read, 1)[0]}
-        told |= {"frechet": frechet(self.features, self._features(made))} if len(made) > self.features.shape[1] else {}
-        return {"seconds_a_clip": round(seconds, 3)} | self.looks(made) | {key: round(float(value), 3) for key, value in told.items()}
+        told |= {"frechet": frechet(self.features, self._features(shown))} if len(made) > self.features.shape[1] else {}
+        return {"seconds_a_clip": round(seconds, 3)} | _looks(made, shown) | {key: round(float(value), 3) for key, value in told.items()}
 
-    def _features(self, windows: list[Tensor]) -> np.ndarray:
-        return np.concatenate([self.encoder.features(decode_clip(self.autoencoder, one)[None], self.fps) for one in windows])
+    def _features(self, clips: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([self.encoder.features(clip[None], self.fps) for clip in clips])
+
+
+def _looks(latents: list[Tensor], shown: list[np.ndarray]) -> dict:
+    """Flicker of decoded clips, and the RMS difference of neighbouring latent pixels at the first frame and in the middle."""
+    gradient = torch.stack(latents).diff(dim=-1).square().mean((0, 2, 3, 4)).sqrt()
+    return {"flicker": round(float(np.mean([flicker(clip) for clip in shown])), 2), "gradient": [round(float(gradient[frame]), 3) for frame in (0, len(gradient) // 2)]}
 
 
 def videos(study: Study, clips: int, steps: list[int], guidance: float, samplers: list[str], own: bool) -> None:
     """A line of JSON for each sampler and number of steps (`Judge.measure`)."""
     judge, video = Judge(study, clips, own), trained(study, "video", CPU)
-    print(json.dumps({"real, reconstructed": judge.looks(), "features": judge.features.shape[1]}), flush=True)
+    print(json.dumps({"real, reconstructed": judge.looks, "features": judge.features.shape[1]}), flush=True)
     for name in samplers:
         for count in steps:
             print(json.dumps({"sampler": name, "steps": count} | judge.measure(video, count, guidance, SAMPLERS[name])), flush=True)
