@@ -328,7 +328,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=100, image=200, reid=400, video=60, evaluation=300),
+        Steps(autoencoder=100, image=200, reid=400, video=40, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=600, steps=4, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
