@@ -60,8 +60,7 @@ def stream_video(
 def _shown(denoiser: Denoiser, sample: Tensor, noise: Tensor, condition: Condition) -> Tensor:
     """The network's own estimate of the data (B, T, C, h, w), in which the known frames are as it shows them."""
     t = torch.full((len(sample),), _LATE, device=sample.device)
-    told = condition.mask[:, :, None, None, None]
-    noisy = torch.where(told, (1 - _LATE) * condition.known, interpolate(sample, noise, t))
+    noisy = torch.where(condition.told, (1 - _LATE) * condition.known, interpolate(sample, noise, t))
     return noisy - _LATE * denoiser(noisy, t, condition)
 
 
