@@ -73,7 +73,7 @@ def one(out: Path, name: str, options: list[str], store: Study, judge: Judge, mi
 
 
 def choices(out: Path, store: Study, judge: Judge, minutes: float, seeds: int) -> None:
-    """A row of the mean over seeds for each choice."""
+    """A row of a table for each choice, with the figures of each seed."""
     for name, options in CHOICES.items():
         rows = [one(out, name, options, store, judge, minutes, seed) for seed in range(seeds)]
         print(

@@ -61,7 +61,7 @@ def exponential(denoiser: Denoiser, noise: Tensor, condition: Condition, steps: 
 def advance(denoiser: Denoiser, x: Tensor, v: Tensor, t: Tensor, after: Tensor, condition: Condition) -> Tensor:
     """x (B, T, C, h, w) at times t, taken to `after` by the velocity v. Known frames are without noise all the way."""
     if condition.known is not None:
-        x, v = torch.where(condition.told, (1 - t).view(-1, 1, 1, 1, 1) * condition.known, x), torch.where(condition.told, -condition.known, v)
+        x, v = condition.shown(x, t), torch.where(condition.told, -condition.known, v)
     return denoiser.bands.advance(x, v, t, after)
 
 

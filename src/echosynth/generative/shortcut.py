@@ -25,7 +25,7 @@ def shortcut_loss(denoiser: Denoiser, data: Tensor, condition: Condition, weight
     with torch.no_grad():
         half = advance(denoiser, x, _velocity(denoiser, x, t, middle, condition, finest), t, middle, condition)
         end = advance(denoiser, half, _velocity(denoiser, half, middle, after, condition, finest), middle, after, condition)
-        target = denoiser.bands.bridge(x if condition.known is None else torch.where(condition.told, (1 - t).view(-1, 1, 1, 1, 1) * condition.known, x), end, t, after)
+        target = denoiser.bands.bridge(condition.shown(x, t), end, t, after)
     return weighted_error(denoiser(x, t, condition, after) - target, weight, slow)
 
 

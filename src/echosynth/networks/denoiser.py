@@ -62,6 +62,10 @@ class Condition:
         """`mask` as (B, T, 1, 1, 1)."""
         return self.mask[:, :, None, None, None]
 
+    def shown(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x (B, T, C, h, w) at times t (B,), its known frames as noisy ones whose noise is zero."""
+        return x if self.known is None else torch.where(self.told, (1 - t).view(-1, 1, 1, 1, 1) * self.known, x)
+
     def untold(self) -> "Condition":
         """The same without labels: the null of classifier-free guidance."""
         return replace(self, labels=torch.full_like(self.labels, torch.nan))
@@ -111,7 +115,7 @@ class Denoiser(Network):
         known, mask = torch.zeros_like(x), x.new_zeros(x.shape[:2])
         if condition.known is not None:
             known, mask = torch.where(condition.told, condition.known, 0.0), condition.mask.to(x.dtype)
-            x = torch.where(condition.told, (1 - t).view(-1, 1, 1, 1, 1) * known, x)  # as noisy ones whose noise is zero
+            x = condition.shown(x, t)
         tokens, spectrum = self.bands.tokens(x, t, known, mask)
         position = self.space_position + self.band_position[:, None]
         if condition.anchor is not None:
