@@ -57,5 +57,5 @@ def test_the_first_error_ends_it_and_leaves_the_threads_as_they_were(threads):
         return item
 
     with pytest.raises(ValueError, match="the fourth"):
-        list(each(work, range(100_000), SMALL))
-    assert len(seen) < 100_000 and torch.get_num_threads() == threads
+        list(each(work, range(100), SMALL))
+    assert len(seen) <= 4 + cores.AHEAD * threads and torch.get_num_threads() == threads
