@@ -110,7 +110,7 @@ def test_imported_again_the_weights_give_identical_latents_and_clips(joint, coho
         state = load_file(study.folder(source) / "model.safetensors")
         state = {key.removeprefix("model."): value for key, value in state.items() if key not in ("mean", "sd")} if source == "regressor" else state
         torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, released / name / "best.pt")
-    options = [option for option in OPTIONS if (".network." not in option or "evaluation" in option) and ".training." not in option]
+    options = [option for option in OPTIONS if (".network." not in option or "evaluation" in option) and ".training.steps" not in option]
     imported = import_weights(released, tmp_path / "study", cohorts["dynamic"], "dynamic", 3, options)
     carry_out(imported, tuple(stage for stage in ALL if stage.name in ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation", "synthetic")))
     one, other = (LatentStore.open(s.folder("latents")) for s in (study, imported))
