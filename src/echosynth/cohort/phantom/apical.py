@@ -95,7 +95,7 @@ class ApicalView:
         # Pericardium: behind the atria it faces the beam; beside the ventricles hardly.
         line = np.exp(-(((around.distance - 0.45 * size) / (0.22 * size)) ** 2)) * np.where(z > length + 0.5 * size, around.facing(self.place) ** 2, 0.25)
         db = np.maximum(db, -26 + 28 * np.clip(line * (1 + 0.2 * smooth_field(x, z, 2.5 * size, rng)), 0, 1.05))
-        base = {side: float(lv.radius(np.ones(1), side, np.zeros(1))[0]) for side in (-1.0, 1.0)}
+        base = {side: float(lv.annulus_radius(side, np.zeros(1))[0]) for side in (-1.0, 1.0)}
         for hinge_x, strength in ((-base[-1.0] - 0.3 * size, 4.0), (base[1.0] + 0.25 * size, 1.0)):  # crux, lateral annulus
             db = np.maximum(db, strength - 13 * ((x - hinge_x) ** 2 + (z - length - 0.1) ** 2) / (0.5 * size) ** 2)
         return db
@@ -120,15 +120,15 @@ class ApicalView:
         """Leaflets swing from 15 to 75 degrees against the annular plane."""
         lv, one, rest, length = self.lv, np.ones(1), np.zeros(1), self.lv.length(c)
         angle = np.float32(np.deg2rad(15 + 60 * opening))
-        base = {side: lv.radius(one, side, c) for side in (-1.0, 1.0)}
+        base = {side: lv.annulus_radius(side, c) for side in (-1.0, 1.0)}
         septal_epi = base[-1.0] + lv.thickness(one, -1.0)
         rv: Chamber = self.cavities["rv"]
         free_wall = -(rv.x + c * rv.dx) + 0.8 * (rv.a + c * rv.da)
         reach = 0.5 * (free_wall - septal_epi)
         tricuspid_z = length - 0.5 * lv.patient.size
         hinges = (  # x, z, direction towards the middle of the valve, leaflet length
-            (-base[-1.0], length, 1.0, 1.15 * lv.radius(one, -1.0, rest)),
-            (base[1.0], length, -1.0, 0.85 * lv.radius(one, 1.0, rest)),
+            (-base[-1.0], length, 1.0, 1.15 * lv.annulus_radius(-1.0, rest)),
+            (base[1.0], length, -1.0, 0.85 * lv.annulus_radius(1.0, rest)),
             (-septal_epi, tricuspid_z, -1.0, 0.95 * reach),
             (-free_wall, tricuspid_z, 1.0, reach),
         )

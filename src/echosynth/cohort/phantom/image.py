@@ -6,6 +6,7 @@ The polar grid is in fractions of the depth and of the sector's angle.
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from echosynth.cohort.phantom.patient import Patient, Rhythm
@@ -64,7 +65,8 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
         radius = np.sqrt(x * x + y * y)
         phase = radius * wave_number
         value = level * amplitude * (np.cos(phase) + 1j * np.sin(phase))
-        field = _splat(radius * np.float32((RADII - 1) / visit.depth), (np.arctan2(x, y) / half + 1) * np.float32((ANGLES - 1) / 2), value)
+        angle = torch.atan2(torch.from_numpy(x), torch.from_numpy(y)).numpy()  # numpy's takes ten times as long
+        field = _splat(radius * np.float32((RADII - 1) / visit.depth), (angle / half + 1) * np.float32((ANGLES - 1) / 2), value)
         start = rng.integers(len(pool) - RADII * ANGLES)
         field = density * field + noise_level * pool[start : start + RADII * ANGLES].reshape(RADII, ANGLES) + clutter
         re, im = (axial @ np.ascontiguousarray(part) @ lateral for part in (field.real, field.imag))
@@ -78,9 +80,11 @@ def render(patient: Patient, view: View, site: Site, visit: Visit, time: np.ndar
     loss = site.attenuation * visit.depth * rho * 0.5 + site.edge * np.abs(angle) ** 4 + _shadows(rho, angle, site, numpy_rng(visit.seed, "shadows"))
     db = np.empty((len(time), RADII, ANGLES), np.float32)
     for t, power in enumerate(envelopes(patient, view, site, visit, time, rhythm)):
-        db[t] = 10 * np.log10(power + 1e-12) - loss
+        db[t] = np.float32(10 / np.log(10)) * np.log(power + np.float32(1e-12)) - loss
     reference = np.percentile(db[0], 99.3)
-    grey = np.clip(1 + (db - reference + site.gain + visit.gain) / site.dynamic_range, 0, 1) ** np.float32(site.gamma * 1.25)
+    level = np.clip(1 + (db - np.float32(reference - site.gain - visit.gain)) / np.float32(site.dynamic_range), 0, 1)
+    with np.errstate(divide="ignore"):
+        grey = np.exp(np.float32(site.gamma * 1.25) * np.log(level))  # as level ** gamma, in half the time
     for t in range(1, len(grey)):  # persistence: what scanners show is a running mean
         grey[t] += np.float32(site.persistence) * (grey[t - 1] - grey[t])
     matrix, _ = scan_converter(float(np.float32(np.deg2rad(site.half_angle))), site.size)
@@ -154,15 +158,15 @@ def _complex_normal(rng: np.random.Generator, shape: int | tuple[int, ...]) -> n
 
 def _splat(i: np.ndarray, j: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Adds complex values (N,) at fractional cells of the polar grid, bilinearly."""
-    keep = (i >= 0) & (i < RADII - 1) & (j >= 0) & (j < ANGLES - 1)
+    keep = np.flatnonzero((i >= 0) & (i < RADII - 1) & (j >= 0) & (j < ANGLES - 1))
     i, j, value = i[keep], j[keep], value[keep]
     i0, j0 = i.astype(np.int32), j.astype(np.int32)
-    fi, fj = i - i0, j - j0
     cell = i0 * ANGLES + j0
-    cells = np.concatenate([cell, cell + ANGLES, cell + 1, cell + ANGLES + 1])
-    weights = np.concatenate([(1 - fi) * (1 - fj), fi * (1 - fj), (1 - fi) * fj, fi * fj])
-    values = np.tile(value, 4) * weights
-    total = RADII * ANGLES
-    grid = np.empty(total, np.complex64)
-    grid.real, grid.imag = np.bincount(cells, values.real, total), np.bincount(cells, values.imag, total)
+    below = value * (i - i0.astype(np.float32))
+    above, right = value - below, j - j0.astype(np.float32)
+    grid = np.zeros(RADII * ANGLES, np.complex64)
+    for offset, row in ((0, above), (ANGLES, below)):
+        on_the_right = row * right
+        np.add.at(grid, cell + offset, row - on_the_right)
+        np.add.at(grid, cell + offset + 1, on_the_right)
     return grid.reshape(RADII, ANGLES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from threadpoolctl import threadpool_limits
 
 from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
@@ -178,6 +179,7 @@ def _splits(patients: int, seed: int, splits: dict[str, float]) -> list[str]:
 def _one_thread() -> None:
     """Small matrix products: threads of a worker's own would only fight those of the others."""
     threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 def _simulate_file(job: tuple) -> tuple[dict, list[list]]:

@@ -81,8 +81,9 @@ def smooth_field(x: np.ndarray, z: np.ndarray, wavelength: float, rng: np.random
     """A Gaussian-like random field of unit variance at the points, from plane waves of about the given wavelength (cm)."""
     k = 2 * np.pi / wavelength * rng.uniform(0.5, 1.3, terms)
     direction, phase = rng.uniform(0, np.pi, terms), rng.uniform(0, 2 * np.pi, terms)
-    waves = sum(np.cos(k[i] * (np.cos(direction[i]) * x + np.sin(direction[i]) * z) + phase[i]) for i in range(terms))
-    return waves * np.sqrt(2 / terms)
+    x, z = np.float32(x), np.float32(z)  # whose cosines take a tenth of the time
+    kx, kz, phase = (np.float32(values) for values in (k * np.cos(direction), k * np.sin(direction), phase))
+    return sum(np.cos(kx[i] * x + kz[i] * z + phase[i]) for i in range(terms)) * np.float32(np.sqrt(2 / terms))
 
 
 @dataclass(frozen=True)

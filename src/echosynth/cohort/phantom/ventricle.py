@@ -27,6 +27,8 @@ class LeftVentricle:
         self.patient = patient
         chord = (np.arange(CHORDS) + 0.5) / CHORDS
         self._integral = float(np.mean(self._half_chord(chord) ** 2))
+        annulus = np.ones(1)
+        self._annulus = {side: (self._shape(annulus, side), side * np.cos(patient.akinetic_wall) * self.lag_shape(annulus)) for side in (-1.0, 1.0)}
 
     def _shape(self, s: np.ndarray, side: np.ndarray | float) -> np.ndarray:
         """g(s) p(s): unit ellipsoid times the individual outline of the septal (-1) or lateral (+1) side."""
@@ -61,7 +63,13 @@ class LeftVentricle:
 
     def radius(self, s: np.ndarray, side: np.ndarray | float, c: np.ndarray) -> np.ndarray:
         """Endocardial radius (cm) in the apical plane at axis fraction s and contraction c."""
-        return self.scale(c) * self._shape(s, side) + side * np.cos(self.patient.akinetic_wall) * self.lag(s, c)
+        centred = self.scale(c) * self._shape(s, side)
+        return centred + side * np.cos(self.patient.akinetic_wall) * self.lag(s, c) if self.patient.akinetic else centred
+
+    def annulus_radius(self, side: float, c: np.ndarray) -> np.ndarray:
+        """`radius` at s = 1, for every frame."""
+        shape, lag = self._annulus[side]
+        return self.scale(c) * shape + (self.scale(np.zeros(1)) - self.scale(c)) * lag
 
     def thickness(self, s: np.ndarray, side: np.ndarray | float) -> np.ndarray:
         """Wall thickness (cm) at end diastole, thinning towards the apex; side -1 is septal, +1 lateral, 0 halfway round."""
