@@ -4,6 +4,8 @@ VENV := .venv
 ECHOSYNTH := $(VENV)/bin/echosynth
 TORCH := $(shell grep -o '^torch==[0-9.]*' requirements-torch.lock)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# Modules are compiled when they are first used, and most never are.
+INSTALL := $(PIP) install --no-compile
 DEMO_PATIENTS ?= 300
 DEMO_CLIPS ?= 2
 DEMO_SITE ?= alder
@@ -18,14 +20,14 @@ $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: this Python cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@if nvidia-smi >/dev/null 2>&1; then \
-		$(PIP) install -c requirements.lock '$(TORCH)'; \
-	elif $(PIP) install -c requirements.lock '$(TORCH)+cpu' 2>$(VENV)/torch-cpu.log; then :; else \
+		$(INSTALL) -c requirements.lock '$(TORCH)'; \
+	elif $(INSTALL) -c requirements.lock '$(TORCH)+cpu' 2>$(VENV)/torch-cpu.log; then :; else \
 		echo "make: pip finds no CPU build of torch ($(TORCH)+cpu), so it installs the registry's default build, which is larger on Linux;"; \
 		echo "make: to have the CPU build, give pip an index that holds it (PIP_EXTRA_INDEX_URL=... make setup)"; \
-		$(PIP) install -c requirements.lock '$(TORCH)'; \
+		$(INSTALL) -c requirements.lock '$(TORCH)'; \
 	fi
-	$(PIP) install -r requirements.lock
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(INSTALL) -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # A process a core, a thread each: networks as small as the tests' gain nothing from several threads.
