@@ -234,18 +234,17 @@ def _config(
     network: DenoiserConfig = _COMPACT,
     encoder: str = "frozen",
     fine_tune: bool = False,
-    video_rate: float = 1.0,
     autoencoder: dict | None = None,
     evaluation: dict | None = None,
     **others,
 ) -> StudyConfig:
-    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing, the video model's times `video_rate`."""
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
     generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3, beta1=0.5),
         "image": generator,
         "reid": dict(learning_rate=2e-3, precision="fp32"),
-        "video": {key: rate * video_rate for key, rate in generator.items()},
+        "video": generator,
         "evaluation": dict(learning_rate=3e-3),
     }
     training = {key: Training(steps=getattr(steps, key), batch_size=getattr(batch, key), **recipe) for key, recipe in recipes.items()}
@@ -329,14 +328,13 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=100, image=160, reid=320, video=10, evaluation=280),
-        Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
+        Steps(autoencoder=90, image=150, reid=270, video=36, evaluation=270),
+        Steps(autoencoder=16, image=64, reid=128, video=12, evaluation=16),
         SynthesisSection(videos=600, steps=2, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
-        video_rate=0.2,  # at the whole rate a few hundred clips take away more of the obedience to the EF than they bring (docs/decisions.md)
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),
-        screen=ScreenSection(alpha=0.03, planted_videos=16),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
+        screen=ScreenSection(alpha=0.03, planted_videos=12),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
     ),
     "full": _config(
         "full",
