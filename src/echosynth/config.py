@@ -328,13 +328,13 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=90, image=150, reid=270, video=36, evaluation=270),
-        Steps(autoencoder=16, image=64, reid=128, video=12, evaluation=16),
-        SynthesisSection(videos=600, steps=2, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
+        Steps(autoencoder=100, image=200, reid=400, video=40, evaluation=300),
+        Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
+        SynthesisSection(videos=600, steps=4, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
         evaluation=_QUICK,
         segmentation=SegmentationSection(enabled=False),
-        screen=ScreenSection(alpha=0.03, planted_videos=12),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
+        screen=ScreenSection(alpha=0.03),  # the promise holds on average over calibrations; from 60 patients a rate of 0.05 often measures above 0.07
     ),
     "full": _config(
         "full",
