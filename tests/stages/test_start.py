@@ -47,7 +47,7 @@ def test_what_was_taught_may_differ_from_what_the_study_teaches(tmp_path):
     assert initial(str(tmp_path), "video", Denoiser, guided).config == guided
     with pytest.raises(InputError, match="not the study's video network"):
         initial(str(tmp_path), "video", Denoiser, guided.model_copy(update={"depth": 2}))
-    with pytest.raises(InputError, match=r"video.training.steps: 0, .* \(guidance 1.0, not 2.0\)"):
+    with pytest.raises(InputError, match=r"video\.training\.steps: 0, .* \(guidance 1.0, not 2.0\)"):
         initial(str(tmp_path), "video", Denoiser, guided, steps=0)
     assert initial(str(tmp_path), "video", Denoiser, config, steps=0).config == config
 
@@ -56,7 +56,7 @@ def test_nothing_to_start_from_and_nothing_to_learn_is_refused(tmp_path):
     config = preset("smoke").model_copy(update={"init": "none"})
     still = config.image.model_copy(update={"training": config.image.training.model_copy(update={"steps": 0})})
     study = Study.create(tmp_path / "study", config.model_copy(update={"image": still}), tmp_path, "fingerprint")
-    with pytest.raises(InputError, match="image.training.steps: 0, and there are no weights"):
+    with pytest.raises(InputError, match=r"image\.training\.steps: 0, and there are no weights"):
         begin(study, "image", Denoiser, still.network)
 
 
