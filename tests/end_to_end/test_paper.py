@@ -29,7 +29,7 @@ WIDTHS, FEW = "[32, 32, 32, 32]", {"autoencoder": (2, 2), "image": (2, 2), "reid
 OPTIONS = [f"{name}.network.{option}" for name in ("autoencoder", "image", "video") for option in (f"widths={WIDTHS}", "layers=1")]
 OPTIONS += [f"{name}.training.{option}" for name, (steps, batch) in FEW.items() for option in (f"steps={steps}", f"batch_size={batch}")]
 OPTIONS += [f"synthesis.{option}" for option in ("videos=2", "frames=80", "steps=2", "image_steps=2", "max_attempts=500")]
-OPTIONS += [f"screen.{option}" for option in ("planted_images=1", "planted_videos=1", "frames=8", "calibration_frames=8", "gallery_frames=2")]
+OPTIONS += [f"screen.{option}" for option in ("planted_images=1", "planted_videos=1", "frames=4", "calibration_frames=4", "gallery_frames=2")]
 OPTIONS += ["evaluation.network.size=32", "evaluation.network.test_clips=2", "autoencoder.frames_in_memory=12"]
 OPTIONS += [f"evaluation.{option}" for option in ("seeds=1", "judge=trtr", "trainings=[]", "curve=[]", "clips=8")]  # what they add is tested on small networks
 
