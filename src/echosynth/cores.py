@@ -13,7 +13,7 @@ from torch import nn
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 LARGE = 20_000_000  # parameters; such networks fill the cores by themselves, and one a core would fill the memory
-AHEAD = 2
+AHEAD = 2  # results a thread that nobody has taken yet: more would only fill the memory
 
 
 def each(function: Callable[[Item], Result], items: Iterable[Item], *networks: nn.Module) -> Iterator[Result]:

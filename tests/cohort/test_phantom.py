@@ -57,6 +57,13 @@ def test_an_akinetic_wall_stays_behind_and_the_volume_does_not():
     assert inward[1.0] < 0.45 * inward[-1.0]
 
 
+def test_the_annulus_is_the_end_of_the_wall():
+    for patient in (next(p for p in hearts() if p.akinetic and p.akinetic_wall == 0.0), next(p for p in hearts() if not p.akinetic)):
+        lv, c = LeftVentricle(patient), np.linspace(0, 1, 5)
+        for side in (-1.0, 1.0):
+            assert lv.annulus_radius(side, c) == pytest.approx(lv.radius(np.ones(1), side, c), rel=1e-12)
+
+
 def test_section_wall_is_incompressible():
     for patient in hearts(count=10):
         lv, c, n = LeftVentricle(patient), np.linspace(0, 1, 5), 720

@@ -33,7 +33,7 @@ def run(study: Study) -> dict:
         shared = adopt(study, lead, "autoencoder", kind).to(processes.state().device)
         return processes.on_first(lambda: {"start": lead.root.name, "encoder": "shared"} | _shown_and_measured(shared, cohort, folder))
     torch.manual_seed(seed)
-    start = initial(study.config.init, "autoencoder", kind, config.network)
+    start = initial(study.config.init, "autoencoder", kind, config.network, config.training.steps)
     ours, frozen = isinstance(config.network, AutoencoderConfig), start is not None and config.encoder == "frozen"
     if ours:
         model, loss = AutoencoderTraining(start or Autoencoder(config.network), frozen), make_loss(config.spectrum_weight, config.adversarial_weight, config.adversarial_start)

@@ -52,30 +52,34 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig,
     """The network that the training of `name` (autoencoder, image, reid, video) of `steps` starts from; None is a start from nothing.
 
     `init` is "none"; "simulated", the shipped weights, where they are of this `config`; or a folder with one folder a model.
-    Raises InputError when such a folder holds no such network, or one with another configuration; or one that would have to learn something first, and there are no steps.
+    Raises InputError when such a folder holds no such network, or one with another configuration; and when there are no steps, but something to learn first.
     """
-
-    def taught(network: AnyNetwork) -> AnyNetwork:
-        if not steps and network.config != config:
-            raise InputError(
-                f"{name}.training.steps: 0, but the weights that it starts from were taught with other options ({_differences(network.config, config)}); set those, or some steps"
-            )
-        network.config = config
-        return network
-
-    if init == "none":
+    network = None if init == "none" else _shipped(name, kind, config) if init == "simulated" else _given(Path(init) / name, name, kind, config)
+    if network is None:
+        if not steps:
+            raise InputError(f"{name}.training.steps: 0, and there are no weights to start from; set some steps, or name weights with --init")
         return None
-    if init != "simulated":
-        folder = Path(init) / name
-        network = kind.from_pretrained(folder)
-        if not network.config.fits(config):
-            raise InputError(f"{folder}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
-        return taught(network)
+    if not steps and network.config != config:
+        raise InputError(
+            f"{name}.training.steps: 0, but the weights that it starts from were taught with other options ({_differences(network.config, config)}); set those, or some steps"
+        )
+    network.config = config
+    return network
+
+
+def _given(folder: Path, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork:
+    network = kind.from_pretrained(folder)
+    if not network.config.fits(config):
+        raise InputError(f"{folder}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
+    return network
+
+
+def _shipped(name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork | None:
     folder = Path(str(files("echosynth"))) / "weights" / name
     if (folder / "config.json").exists():
         network = kind.from_pretrained(folder)
         if network.config.fits(config):
-            return taught(network)
+            return network
         reason = "the shipped weights are of another network"
     else:
         reason = "no weights are shipped with this installation"
@@ -109,10 +113,7 @@ def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNe
 def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig, prepare: Callable[[AnyNetwork], None] = lambda network: None) -> AnyNetwork:
     """What `initial` gives, or, where that is nothing, a network drawn by the study's seed and handed to `prepare`."""
     torch.manual_seed(study.config.seed)
-    steps = getattr(study.config, name).training.steps
-    network = initial(study.config.init, name, kind, config, steps)
-    if network is None and not steps:
-        raise InputError(f"{name}.training.steps: 0, and there are no weights to start from; set some steps, or name weights with --init")
+    network = initial(study.config.init, name, kind, config, getattr(study.config, name).training.steps)
     if network is None and study.config.dp.epsilon:
         raise InputError(
             f"dp.epsilon: there are no public weights of this {name} network to start from; make some (echosynth pretrain OUT, with the same --set {name}.network...) and give --init OUT/weights"
