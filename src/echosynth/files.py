@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the name `path` when the block ends well, and goes when it does not.
+    """Yields a temporary path beside `path`; it takes the name `path` when the block ends well, and goes when it does not. A block that thinks better of it removes the temporary file.
 
     A full disk is an OSError (ENOSPC) that names `path`, whichever library met it.
     """
@@ -22,8 +22,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
+        if partial.exists():
+            partial.chmod(0o644)
+            os.replace(partial, path)
     except Exception as error:
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echosynth.cohort import video
-from echosynth.cohort.video import clip_info, read_clip, read_frames, square_transform, to_square, write_clip
+from echosynth.cohort.video import clip_info, clip_writer, read_clip, read_frames, square_transform, to_square, write_clip
 from echosynth.errors import InputError
 
 
@@ -172,12 +172,26 @@ def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
 
 
 def test_nothing_is_left_of_a_clip_that_could_not_be_written(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(Path, "open", lambda path, mode: open("/dev/full", mode))  # noqa: SIM115
     with pytest.raises(OSError, match="No space"):
         write_clip(tmp_path / "a.avi", np.zeros((2, 16, 16), np.uint8), 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clip_written_piece_by_piece_is_the_clip_written_at_once(tmp_path):
+    clip = np.random.default_rng(0).integers(0, 256, (7, 16, 24), dtype=np.uint8)
+    write_clip(tmp_path / "whole.avi", clip, 32)
+    with clip_writer(tmp_path / "pieces.avi", 32) as writer:
+        for part in (clip[:3], clip[3:4], clip[4:]):
+            writer.write(part)
+            assert not (tmp_path / "pieces.avi").exists()
+    assert (tmp_path / "pieces.avi").read_bytes() == (tmp_path / "whole.avi").read_bytes()
+
+
+def test_nothing_is_left_of_a_discarded_clip(tmp_path):
+    with clip_writer(tmp_path / "a.avi", 32) as writer:
+        writer.write(np.zeros((2, 16, 16), np.uint8))
+        writer.discard()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,12 +1,11 @@
 """Videos of echocardiograms through PyAV: grey full-range frames in, grey full-range frames out."""
 
-import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -96,27 +95,78 @@ def clip_info(path: Path, expected: int | None = None) -> ClipInfo:
 
 
 def write_clip(path: Path, clip: np.ndarray, fps: float, quantiser: int = FINEST) -> None:
-    """Writes uint8 (T, H, W) as an MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all.
+    """Writes uint8 (T, H, W) as `clip_writer` does."""
+    assert clip.size
+    with clip_writer(path, fps, quantiser) as writer:
+        writer.write(clip)
 
-    `fps` is kept exactly for whole and NTSC rates; `quantiser` goes from 2, the finest, to 31. A full disk raises OSError.
-    """
-    assert clip.dtype == np.uint8 and clip.ndim == 3 and clip.size and fps > 0
-    _, height, width = clip.shape
-    # Through memory: libav swallows some errors of the disk, Python none.
-    memory = io.BytesIO()
-    with av.open(memory, "w", format="avi", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("mjpeg", rate=Fraction(fps).limit_denominator(1001), options={"dct": "int"})
+
+class ClipWriter:
+    """Takes the frames of one clip as they come."""
+
+    def __init__(self, container: av.container.OutputContainer, fps: float, quantiser: int):
+        self._container, self._fps, self._quantiser, self._stream, self.discarded = container, fps, quantiser, None, False
+
+    def write(self, frames: np.ndarray) -> None:
+        """Adds uint8 (T, H, W)."""
+        assert frames.dtype == np.uint8 and frames.ndim == 3
+        for image in frames:
+            if self._stream is None:
+                self._stream = self._begin(*image.shape)
+            self._container.mux(self._stream.encode(_video_frame(image)))
+
+    def discard(self) -> None:
+        """Of this clip nothing shall stay."""
+        self.discarded = True
+
+    def finish(self) -> None:
+        assert self._stream is not None, "a clip without frames"
+        self._container.mux(self._stream.encode())
+
+    def _begin(self, height: int, width: int):
+        stream = self._container.add_stream("mjpeg", rate=Fraction(self._fps).limit_denominator(1001), options={"dct": "int"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         context = stream.codec_context
         context.color_range = ColorRange.JPEG
         context.thread_count = 1
         context.flags |= Flags.qscale | Flags.bitexact
-        context.global_quality = quantiser * _LAMBDA
-        for image in clip:
-            container.mux(stream.encode(_video_frame(image)))
-        container.mux(stream.encode())
-    with atomic_file(path) as partial:
-        partial.write_bytes(memory.getbuffer())
+        context.global_quality = self._quantiser * _LAMBDA
+        return stream
+
+
+@contextmanager
+def clip_writer(path: Path, fps: float, quantiser: int = FINEST) -> Iterator[ClipWriter]:
+    """An MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all; no more than a frame of it is in memory.
+
+    `fps` is kept exactly for whole and NTSC rates; `quantiser` goes from 2, the finest, to 31. A full disk raises OSError.
+    """
+    assert fps > 0
+    with atomic_file(path) as partial, partial.open("wb") as raw:
+        file = _Remembering(raw)
+        with av.open(file, "w", format="avi", options={"fflags": "+bitexact"}) as container:
+            writer = ClipWriter(container, fps, quantiser)
+            yield writer
+            writer.finish()
+        raw.flush()
+        if file.error is not None:
+            raise file.error
+        if writer.discarded:
+            partial.unlink()
+
+
+class _Remembering:
+    """A file for libav, which swallows some errors of the disk: the first one is kept."""
+
+    def __init__(self, raw: BinaryIO):
+        self.error: OSError | None = None
+        self._raw, self.seek, self.tell = raw, raw.seek, raw.tell
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._raw.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
 
 def to_square(clip: np.ndarray, size: int = 112) -> np.ndarray:

@@ -3,7 +3,7 @@
 diffusers is imported only where a network of the paper is met: it takes seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from echosynth.generative.flow import flow_loss
-from echosynth.generative.long_video import STRIDE, sample_video, windowed
+from echosynth.generative.long_video import STRIDE, stream_video, windowed
 from echosynth.generative.samplers import euler, exponential
 from echosynth.generative.shortcut import shortcut_loss
 from echosynth.networks.denoiser import Condition, Denoiser
@@ -44,6 +44,38 @@ def draw_images(model: Generator, noise: Tensor, steps: int, rngs: list[torch.Ge
     return sample(model, noise[:, None], condition, steps, rngs)[:, 0]
 
 
+def stream_videos(
+    model: Generator,
+    noise: Callable[[int], Tensor],
+    anchor: Tensor,
+    labels: Tensor,
+    frames: int,
+    steps: int,
+    guidance: float,
+    rngs: list[torch.Generator],
+    overlapping: bool = False,
+) -> Iterator[Tensor]:
+    """Latent videos of anchors (B, C, h, w) and labels (B, L), piece by piece (B, n, C, h, w), `frames` in all; noise(k) is that of window k (B, config.frames, C, h, w).
+
+    What is longer than the model's window is continued, window after window (a flow yields each as soon as it is drawn), or, with `overlapping`, computed in windows that overlap, as
+    published.
+    """
+    if isinstance(model, Denoiser) and not overlapping:
+        yield from stream_video(model, noise, anchor, labels, frames, steps, guidance=guidance)
+        return
+    if isinstance(model, Denoiser):
+        start = _joined(noise, model.config.frames, frames)
+        yield euler(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, guidance=guidance, shift=model.config.time_shift)[:, :frames]
+        return
+    from echosynth.generative.diffusion import continued, sample
+
+    if not overlapping:
+        yield continued(model, noise, anchor, labels, frames, steps, rngs, guidance=guidance)
+    else:
+        start = _joined(noise, model.config.frames, frames)
+        yield sample(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]
+
+
 def draw_videos(
     model: Generator,
     noise: Callable[[int], Tensor],
@@ -55,20 +87,8 @@ def draw_videos(
     rngs: list[torch.Generator],
     overlapping: bool = False,
 ) -> Tensor:
-    """Latent videos (B, frames, C, h, w) of anchors (B, C, h, w) and labels (B, L); noise(k) is that of window k (B, config.frames, C, h, w).
-
-    What is longer than the model's window is continued, window after window, or, with `overlapping`, computed in windows that overlap, as published.
-    """
-    if isinstance(model, Denoiser) and not overlapping:
-        return sample_video(model, noise, anchor, labels, frames, steps, guidance=guidance)
-    if isinstance(model, Denoiser):
-        start = _joined(noise, model.config.frames, frames)
-        return euler(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, guidance=guidance, shift=model.config.time_shift)[:, :frames]
-    from echosynth.generative.diffusion import continued, sample
-
-    if not overlapping:
-        return continued(model, noise, anchor, labels, frames, steps, rngs, guidance=guidance)
-    return sample(windowed(model, model.config.frames), _joined(noise, model.config.frames, frames), Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]
+    """The whole videos (B, frames, C, h, w) of `stream_videos`."""
+    return torch.cat(list(stream_videos(model, noise, anchor, labels, frames, steps, guidance, rngs, overlapping)), 1)
 
 
 def _joined(noise: Callable[[int], Tensor], window: int, frames: int) -> Tensor:

@@ -8,7 +8,8 @@ a GPU, with place j in row j % GPU_GROUP; `batch_size` says how many places are 
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,12 @@ import pandas as pd
 import torch
 
 from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
-from echosynth.cohort.video import write_clip
+from echosynth.cohort.video import clip_writer
 from echosynth.config import SynthesisSection
 from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
-from echosynth.generative.objective import Generator, draw_images, draw_videos
+from echosynth.generative.objective import Generator, draw_images, stream_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
@@ -192,14 +193,14 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
     frame = (image.channels, image.size, image.size)
     rows = {slot: [] for slot in slots}
 
-    def screened(slot: int, attempt: int, kind: str, latents: torch.Tensor) -> bool:
-        verdicts = models.protocols.judge(models.reid.embed(latents), kind)
+    def screened(slot: int, attempt: int, kind: str, embeddings: torch.Tensor) -> bool:
+        verdicts = models.protocols.judge(embeddings, kind)
         kept = verdicts.calibrated if protocol == "calibrated" else verdicts.published or kind == "video"
         rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept} | verdicts._asdict())
         return kept
 
-    def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> torch.Tensor:
-        """Places and their latent frames (B, C, h, w) -> latent videos (B, T, C, h, w); places that are -1 only fill the shape."""
+    def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> Iterator[torch.Tensor]:
+        """Places and their latent frames (B, C, h, w) -> latent videos, piece by piece (B, n, C, h, w); places that are -1 only fill the shape."""
         ef = torch.tensor([[plan.ef[max(slot, 0)] / 100] for slot in members], dtype=torch.float32, device=models.device)
         window = (models.video.config.frames, *frame)
 
@@ -207,7 +208,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
             return torch.stack([normal(seed, "video", slot, attempt, k, shape=window) for slot in members]).to(models.device)
 
         rngs = [torch_rng(seed, "video steps", slot, attempt) for slot in members]
-        return draw_videos(models.video, noise, anchors, ef, options.frames, options.steps, options.guidance, rngs, options.long_videos == "windowed")
+        return stream_videos(models.video, noise, anchors, ef, options.frames, options.steps, options.guidance, rngs, options.long_videos == "windowed")
 
     pending, attempt = list(slots), 0
     while pending:
@@ -220,15 +221,22 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         for members, row in _groups(pending, group):
             noise = torch.stack([normal(seed, "image", slot, attempt, shape=frame) for slot in members]).to(models.device)
             drawn = draw_images(models.image, noise, options.image_steps, [torch_rng(seed, "image steps", slot, attempt) for slot in members])
-            images |= {slot: drawn[i] for slot, i in row.items() if screened(slot, attempt, "image", drawn[i : i + 1])}
+            images |= {slot: drawn[i] for slot, i in row.items() if screened(slot, attempt, "image", models.reid.embed(drawn[i : i + 1]))}
         kept = set()
         for members, row in _groups(list(images), group):
             anchors = torch.stack([images.get(slot, next(iter(images.values()))) for slot in members])
-            videos = animate(members, anchors, attempt)
-            for slot, i in row.items():
-                if screened(slot, attempt, "video", videos[i]):
-                    write_clip(clip(slot), decode_clip(models.autoencoder, videos[i]), fps)
-                    kept.add(slot)
+            with ExitStack() as files:
+                writers = {slot: files.enter_context(clip_writer(clip(slot), fps)) for slot in row}
+                seen = {slot: [] for slot in row}
+                for part in animate(members, anchors, attempt):
+                    for slot, i in row.items():
+                        seen[slot].append(models.reid.embed(part[i]))
+                        writers[slot].write(decode_clip(models.autoencoder, part[i]))
+                for slot, writer in writers.items():
+                    if screened(slot, attempt, "video", torch.cat(seen[slot])):
+                        kept.add(slot)
+                    else:
+                        writer.discard()
         pending = [slot for slot in pending if slot not in kept]
         attempt += 1
     return rows
