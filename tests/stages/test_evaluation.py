@@ -9,6 +9,7 @@ from echosynth.cohort.video import write_clip
 from echosynth.config import EvaluationSection, preset
 from echosynth.evaluation.compare import compare
 from echosynth.files import read_json
+from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.stages import evaluation, regressor, segmentation
 from echosynth.stages.start import save_cohort
@@ -21,6 +22,7 @@ NEEDED += (
     " judge.mae trts.r2 mixed.r2 relabelled.r2 relabelled.verdict tstr.verdict tstr.auc_40 tstr.calibration_slope tstr.r2_sd tstr.seeds curve.r2_of_6 curve.r2_of_12 curve.r2_of_96"
 )
 NEEDED += " video.frechet_infinity video.kid video.precision video.coverage coverage.patients appearance.radiomics appearance.flow volumes.r2"
+NEEDED += " autoencoder.ef_bias autoencoder.ef_mae"
 NEEDED += " seconds.total seconds.per_synthetic_clip memory.peak_mb trtr.r2_low trtr.r2_high tstr.mae_low temporal.real.flicker temporal.synthetic.beat_present"
 
 
@@ -57,6 +59,8 @@ def study(tmp_path_factory):
     for name, summary in done.items():
         stage = Stage(name, (), (), lambda study: {})
         key = study.prepare(stage)
+        if name == "autoencoder":
+            Autoencoder(study.config.autoencoder.network).save_pretrained(study.folder("autoencoder"))
         if name == "synthetic":
             a_cohort(study.folder("synthetic"), {"TRAIN": 12, "VAL": 4, "TEST": 4}, seed=2)
         study.finish(stage, key, summary, 100.0)

@@ -7,15 +7,18 @@ import math
 import time
 
 import pandas as pd
+import torch
 
 from echosynth import processes
 from echosynth.cohort.echonet import read_cohort
 from echosynth.config import StudyConfig
 from echosynth.evaluation.compare import Measured, compare
 from echosynth.evaluation.hearts import of_real
+from echosynth.evaluation.reconstruction import ef_of_reconstructions
 from echosynth.files import read_json, write_json
 from echosynth.generative.long_video import OVERLAP, STRIDE
-from echosynth.stages.start import cohort_of
+from echosynth.metrics.encoders import InDomain
+from echosynth.stages.start import cohort_of, trained
 from echosynth.stages.synthesis import MEASURED
 from echosynth.study import Stage, Study, peak_memory_mb
 
@@ -29,7 +32,7 @@ def run(study: Study) -> dict:
     )
 
     def finish() -> dict:
-        metrics = found | of_other_stages(study)
+        metrics = found | of_other_stages(study) | _of_reconstructions(study)
         earlier = [read_json(path) for path in sorted(study.root.glob("*/stage.json"))]
         metrics["seconds.total"] = round(sum(stage["seconds"] for stage in earlier) + time.monotonic() - start, 1)
         metrics["memory.peak_mb"] = max([peak_memory_mb(), *(stage["memory_mb"] for stage in earlier)])
@@ -38,6 +41,13 @@ def run(study: Study) -> dict:
         return {key: metrics[key] for key in ("adherence.r2", "adherence.mae", "trtr.r2", "tstr.r2", "video.frechet", "video.frechet_floor")}
 
     return processes.on_first(finish)
+
+
+def _of_reconstructions(study: Study) -> dict:
+    device, section = torch.device("cuda" if torch.cuda.is_available() else "cpu"), study.config.evaluation
+    encoder = InDomain.open(study.folder("regressor"), section.network, device)
+    found = ef_of_reconstructions(cohort_of(study), trained(study, "autoencoder", device), encoder.regressor, encoder.fps or study.config.video.fps, section.clips)
+    return {f"autoencoder.{key}": value for key, value in found.items()}
 
 
 def joins(config: StudyConfig) -> tuple[int, ...]:
