@@ -11,7 +11,7 @@ from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.config import SegmentationSection, StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.evaluation import hearts
-from echosynth.evaluation.compare import Measured, compare
+from echosynth.evaluation.compare import Volumes, compare
 from echosynth.evaluation.trainings import videos
 from echosynth.files import read_json, write_json
 from echosynth.metrics.detectors import open_detector
@@ -63,17 +63,17 @@ def _begin(out: Path, real: Cohort, synthetic: Cohort, config: StudyConfig, regr
     processes.on_first(begin)
 
 
-def _measure(real: Cohort, synthetic: Cohort, section: SegmentationSection, out: Path, seed: int) -> tuple[Measured, dict]:
+def _measure(real: Cohort, synthetic: Cohort, section: SegmentationSection, out: Path, seed: int) -> tuple[Volumes, dict]:
     """What a segmentation that is trained for it measures on both cohorts, and how good it is itself."""
     if not section.enabled:
-        return Measured(reason="segmentation.enabled is off"), {}
+        return Volumes(reason="segmentation.enabled is off"), {}
     found = hearts.train(real, section, out / "segmentation", seed)
     if isinstance(found, str):
-        return Measured(reason=found), {}
+        return Volumes(reason=found), {}
     segmenter, summary = found
     about = {f"segmentation.{key}": value for key, value in summary.items() if key in ("dice", "measured", "ef_r2", "ef_mae", "ef_bias")}
     if "dice" not in summary:
-        return Measured(reason="no training clip has tracings"), about
+        return Volumes(reason="no training clip has tracings"), about
     paths = [synthetic.path(name) for name in synthetic.clips["name"]]
     table = processes.on_first(lambda: measure_clips(segmenter, paths, "volumes of synthetic clips", summary["ml_per_voxel"]).clips)
-    return Measured(hearts.of_real(out / "segmentation"), table), about
+    return Volumes(hearts.of_real(out / "segmentation"), table), about

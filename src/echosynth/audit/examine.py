@@ -4,7 +4,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
-import pandas as pd
 import torch
 
 from echosynth import __version__
@@ -92,10 +91,7 @@ def last_audit(study: Study) -> dict:
 
 def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> People:
     """At most `most` clips of members and as many of strangers, whole patients, and all canaries: those left out are strangers."""
-    clips = cohort.clips.assign(patient=cohort.clips["patient"].astype(str))
-    truth = cohort.root / "truth.parquet"
-    if truth.exists():  # a simulated cohort
-        clips = clips.merge(pd.read_parquet(truth, columns=["name", "phenotype"]), on="name", how="left")
+    clips = cohort.with_phenotypes(cohort.clips.assign(patient=cohort.clips["patient"].astype(str)))
     kept = list(canaries.patients) if canaries else []
     for member in (True, False):
         side = clips[(clips["split"] == "TRAIN") == member]

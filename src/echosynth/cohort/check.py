@@ -16,6 +16,7 @@ from echosynth.cohort.video import ClipInfo, clip_info
 from echosynth.progress import progress
 
 SPLITS = ("TRAIN", "VAL", "TEST")
+HELD_OUT = SPLITS[1:]  # no generator is trained on them
 FILELIST, PATIENTS, TRACINGS, VIDEOS = "FileList.csv", "patients.csv", "VolumeTracings.csv", "Videos"
 CLIP_COLUMNS = ["name", "patient", "split", "ef", "esv", "edv", "fps", "frames", "height", "width"]
 _REQUIRED = ("FileName", "EF", "Split")

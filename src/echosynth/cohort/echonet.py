@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from echosynth.cohort.check import CLIP_COLUMNS, FILELIST, PATIENTS, SPLITS, TRACINGS, Report, inspect, missing_splits, video_path
+from echosynth.cohort.check import CLIP_COLUMNS, FILELIST, HELD_OUT, PATIENTS, SPLITS, TRACINGS, Report, inspect, missing_splits, video_path
 from echosynth.cohort.tables import Problem
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
@@ -41,6 +41,15 @@ class Cohort:
         """The clips of TRAIN, VAL or TEST, with the index they have in `clips`."""
         assert split in SPLITS
         return self.clips[self.clips.split == split]
+
+    def held_out(self) -> pd.DataFrame:
+        """The clips that no generator was trained on, with the index they have in `clips`."""
+        return self.clips[self.clips.split.isin(HELD_OUT)]
+
+    def with_phenotypes(self, clips: pd.DataFrame) -> pd.DataFrame:
+        """Some of the clips with a column `phenotype` where the cohort is simulated: nobody else tells them."""
+        path = self.root / "truth.parquet"
+        return clips.join(pd.read_parquet(path, columns=["name", "phenotype"]).set_index("name"), on="name") if path.exists() else clips
 
 
 def read_cohort(root: Path, skip_bad: bool = False, splits: bool = True) -> Cohort:

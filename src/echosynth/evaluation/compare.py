@@ -13,14 +13,14 @@ from echosynth.evaluation.appearance import appearance
 from echosynth.evaluation.fidelity import likeness
 from echosynth.evaluation.hearts import hearts
 from echosynth.evaluation.trainings import train_all
-from echosynth.evaluation.usefulness import held_out, usefulness
+from echosynth.evaluation.usefulness import usefulness
 from echosynth.files import atomic_file
 from echosynth.metrics.encoders import InDomain
 from echosynth.networks.kinds import kind_of
 
 
 @dataclass(frozen=True)
-class Measured:
+class Volumes:
     """What a segmentation measured: tables of `Measurement`s of real and of synthetic clips (in the order of the cohort), or the `reason` why there are none."""
 
     real: pd.DataFrame | None = None
@@ -29,7 +29,7 @@ class Measured:
 
 
 def compare(
-    real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, regressor: Path, seed: int, fps: float, measured: Measured | None = None, joins: tuple[int, ...] = ()
+    real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, regressor: Path, seed: int, fps: float, measured: Volumes | None = None, joins: tuple[int, ...] = ()
 ) -> dict:
     """The flat figures of `section` (null where one means nothing, with the reason beside it), the same on all processes; leaves the tables of the plots in `folder`, without names.
 
@@ -40,9 +40,9 @@ def compare(
     trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor))
 
     def measure() -> dict:
-        rows = held_out(real)
+        rows = real.with_phenotypes(real.held_out())
         metrics = usefulness(trained, real, synthetic, section, folder, seed)
-        found, coverage = likeness(real, rows.assign(**_phenotypes(real, rows)), synthetic, encoder, section.detectors, seed)
+        found, coverage = likeness(real, rows, synthetic, encoder, section.detectors, seed)
         metrics |= found
         found, clips, motion = appearance(real, rows, synthetic, fps, section.clips, joins, seed)
         metrics |= found
@@ -55,16 +55,7 @@ def compare(
             with atomic_file(folder / "volumes.parquet") as partial:
                 pd.DataFrame({"asked": synthetic.clips["ef"].to_numpy(float), "measured": measured.synthetic["ef"].to_numpy(float)}).to_parquet(partial, index=False)
         else:
-            metrics |= {"volumes.r2": None, "volumes.r2_reason": measured.reason if measured else Measured.reason}
+            metrics |= {"volumes.r2": None, "volumes.r2_reason": measured.reason if measured else Volumes.reason}
         return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
 
     return processes.on_first(measure)
-
-
-def _phenotypes(real: Cohort, rows: pd.DataFrame) -> dict:
-    """The phenotypes of a simulated cohort, which alone tells them."""
-    path = real.root / "truth.parquet"
-    if not path.exists():
-        return {}
-    known = pd.read_parquet(path, columns=["name", "phenotype"]).set_index("name")["phenotype"]
-    return {"phenotype": known.reindex(rows["name"]).to_numpy()}

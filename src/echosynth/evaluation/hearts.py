@@ -11,7 +11,6 @@ from echosynth.cohort.tracings import read_tracings, traced_mask
 from echosynth.cohort.video import read_frames
 from echosynth.config import SegmentationSection
 from echosynth.errors import InputError
-from echosynth.evaluation.trainings import HELD_OUT
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement, bootstrap_interval, mae, patient_weights, r2
 from echosynth.metrics.ventricle import dice, ml_per_voxel
@@ -38,8 +37,8 @@ def train(real: Cohort, section: SegmentationSection, folder: Path, seed: int) -
     tracings = read.clips
     if read.skipped:
         processes.on_first(lambda: console.print(f"segmentation: the tracings of {len(read.skipped)} clips are left out, the first: {read.skipped[0]}", markup=False))
-    split = dict(zip(real.clips["name"], real.clips["split"], strict=True))
-    known = [clip for clip in tracings if split[clip.name] in HELD_OUT]
+    held_out = set(real.held_out()["name"])
+    known = [clip for clip in tracings if clip.name in held_out]
     if not known:
         return f"{TRACINGS} has no held-out clip"
     segmenter = train_segmenter([(real.path(clip.name), clip) for clip in known], section.network, section.training, folder, seed, "segmentation")
@@ -47,7 +46,7 @@ def train(real: Cohort, section: SegmentationSection, folder: Path, seed: int) -
     def test() -> dict:
         tidy(folder)
         size = segmenter.config.size
-        unseen = [clip for clip in tracings if split[clip.name] == "TRAIN"][:TESTED]
+        unseen = [clip for clip in tracings if clip.name not in held_out][:TESTED]
         summary = {"ml_per_voxel": ml_per_voxel(known, real.clips, size), "clips": len(known), "left_out": len(read.skipped)}
         if not unseen:
             return summary

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from echosynth import processes
-from echosynth.cohort.echonet import Cohort
+from echosynth.cohort.echonet import HELD_OUT, Cohort
 from echosynth.config import EvaluationSection
 from echosynth.errors import InputError
 from echosynth.networks.base import Network
@@ -15,7 +15,6 @@ from echosynth.training.regressor import read_ef, tidy, train_regressor
 
 Videos = list[tuple[Path, float]]
 """(path, EF in percent) of each clip."""
-HELD_OUT = ("VAL", "TEST")  # splits that neither the generator nor the regressors of TRTR are trained on
 
 
 @dataclass(frozen=True)

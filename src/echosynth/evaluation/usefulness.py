@@ -10,7 +10,7 @@ import pandas as pd
 
 from echosynth.cohort.echonet import Cohort
 from echosynth.config import EvaluationSection
-from echosynth.evaluation.trainings import HELD_OUT, Trained, readings, videos
+from echosynth.evaluation.trainings import Trained, readings, videos
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement, auc, bootstrap_interval, calibration, ef_strata, mae, patient_weights, r2, rmse, strata_mae
 from echosynth.metrics.utility import compare_training
@@ -52,11 +52,6 @@ def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: Evalu
         metrics[f"{kind}.verdict"] = compared.verdict or f"none: {compared.seeds} seed a kind"
     metrics |= _curve(trained, paths, ef, weights, folder)
     return metrics
-
-
-def held_out(real: Cohort) -> pd.DataFrame:
-    """The clips that neither the generator nor the regressors of TRTR were trained on."""
-    return real.clips[real.clips["split"].isin(HELD_OUT)]
 
 
 def figures(prefix: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict:

@@ -12,7 +12,7 @@ import torch
 from echosynth import processes
 from echosynth.cohort.echonet import read_cohort
 from echosynth.config import StudyConfig
-from echosynth.evaluation.compare import Measured, compare
+from echosynth.evaluation.compare import Volumes, compare
 from echosynth.evaluation.hearts import of_real
 from echosynth.evaluation.reconstruction import ef_of_reconstructions
 from echosynth.files import read_json, write_json
@@ -56,12 +56,12 @@ def joins(config: StudyConfig) -> tuple[int, ...]:
     return tuple(range(window, frames, STRIDE if config.synthesis.long_videos == "windowed" else window - OVERLAP))
 
 
-def _measured(study: Study, names: pd.Series) -> Measured:
+def _measured(study: Study, names: pd.Series) -> Volumes:
     summary = study.summary("segmentation")["summary"]
     if "dice" not in summary:
-        return Measured(reason=summary.get("reason", "no training clip has tracings"))
+        return Volumes(reason=summary.get("reason", "no training clip has tracings"))
     synthetic = pd.read_parquet(study.folder("synthetic") / MEASURED).set_index("name").loc[names].reset_index()
-    return Measured(of_real(study.folder("segmentation")), synthetic)
+    return Volumes(of_real(study.folder("segmentation")), synthetic)
 
 
 def of_other_stages(study: Study) -> dict:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from echosynth import processes
-from echosynth.evaluation.trainings import HELD_OUT
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement
 from echosynth.networks.kinds import kind_of
@@ -33,7 +32,7 @@ def run(study: Study) -> dict:
         regressor = train_regressor(videos, config.network, config.training, folder, study.config.seed, "EF regressor", config.pretrained)
 
     def finish() -> dict:
-        held_out = cohort.clips[cohort.clips["split"].isin(HELD_OUT)]
+        held_out = cohort.held_out()
         predicted = read_ef(regressor, [cohort.path(name) for name in held_out["name"]], "EF of held-out clips")
         _, patient = np.unique(held_out["patient"].astype(str), return_inverse=True)
         table = pd.DataFrame({"split": held_out["split"].to_numpy(), "patient": patient, "ef": held_out["ef"].to_numpy(), "predicted": predicted})
