@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from echosynth.files import atomic_file, read_json, write_json
+from echosynth.files import atomic_file, read_json, sweep, write_json
 from echosynth.randomness import normal, numpy_rng, torch_rng
 
 
@@ -27,6 +27,23 @@ def test_a_failed_write_leaves_what_was_there_and_no_rubbish(tmp_path):
         raise RuntimeError
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_a_block_may_think_better_of_it(tmp_path):
+    with atomic_file(tmp_path / "result.txt") as partial:
+        partial.write_text("half")
+        partial.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_swept_away(tmp_path):
+    (tmp_path / "kept.avi").write_text("whole")
+    killed = atomic_file(tmp_path / "clip.avi")
+    killed.__enter__().write_text("half")
+    assert len(list(tmp_path.iterdir())) == 2
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.avi"]
+    sweep(tmp_path / "not there")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")])

@@ -33,6 +33,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes from a folder what a killed process has left of `atomic_file`. Nobody else may be writing there."""
+    for path in folder.glob(".*.partial"):
+        path.unlink()
+
+
 def is_disk_full(error: Exception) -> bool:
     """Whether an exception says that the disk is full; some libraries say so by exceptions of their own."""
     return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)

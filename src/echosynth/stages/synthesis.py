@@ -22,7 +22,7 @@ from echosynth.cohort.video import clip_writer
 from echosynth.config import SynthesisSection
 from echosynth.cores import each
 from echosynth.errors import InputError
-from echosynth.files import atomic_file, read_json, write_json
+from echosynth.files import atomic_file, read_json, sweep, write_json
 from echosynth.generative.objective import Generator, draw_images, stream_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.precision import precision_context
@@ -117,6 +117,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     plan = make_plan(cohort, count, options.ef, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = Models.open(study, device)
+    sweep(out / "Videos")
     journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
     todo = [slot for slot in range(count) if slot not in journal.done]
 

@@ -23,7 +23,7 @@ from echosynth.cohort.phantom.tissue import View, Visit
 from echosynth.cohort.phantom.ventricle import LeftVentricle
 from echosynth.cohort.video import write_clip
 from echosynth.errors import InputError
-from echosynth.files import atomic_file
+from echosynth.files import atomic_file, sweep
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 
@@ -150,6 +150,7 @@ def simulate_cohort(
         raise InputError(f"{out}: not empty; give a new folder for the simulated cohort")
     out.mkdir(parents=True, exist_ok=True)
     begun.write_text(recipe)
+    sweep(out / "Videos")
     split = _splits(patients, seed, splits)
     jobs = [(out, seed, p, v, site, view, population) for p in range(patients) for v in range(clips_per_patient)]
     rows, tracings = [], []
