@@ -17,6 +17,7 @@ import numpy as np
 
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.video import read_clip
+from echosynth.files import read_json, write_json
 from echosynth.generative.long_video import OVERLAP
 from echosynth.metrics import motion
 from echosynth.metrics.encoders import InDomain
@@ -34,12 +35,12 @@ def drawn(study: Path, out: Path, videos: int, frames: int) -> dict:
     done = out / f"{frames}.json"
     if not done.exists():
         subprocess.run([sys.executable, "-m", "benchmarks.long", "draw", str(study), str(out / str(frames)), str(videos), str(frames), str(done)], check=True)
-    return json.loads(done.read_text())
+    return read_json(done)
 
 
 def draw(study: Study, out: Path, videos: int, frames: int, done: Path) -> None:
     options = study.config.synthesis.model_copy(update={"videos": videos, "frames": frames, "batch_size": 1})
-    done.write_text(json.dumps(release(study, out, options, study.config.seed)))
+    write_json(done, release(study, out, options, study.config.seed))
 
 
 def minute(clip: np.ndarray, fps: float, encoder: InDomain) -> dict[str, np.ndarray]:

@@ -19,8 +19,8 @@ import torch
 
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.latents import LatentStore
-from echosynth.cohort.video import read_clip
 from echosynth.config import preset
+from echosynth.evaluation.fidelity import features
 from echosynth.files import read_json, write_json
 from echosynth.generative.objective import draw_images, draw_videos
 from echosynth.metrics import motion
@@ -110,7 +110,10 @@ def learns(cohort: Path, out: Path, minutes: float, videos: int) -> dict:
         found[name] = {
             "training_minutes": round(sum(row["seconds"] for row in rows.values()) / 60, 2),
             "steps": steps,
-            **{key: metrics.get(key) for key in ("autoencoder.psnr", "autoencoder.ef_mae", "reid.auc", "adherence.r2", "adherence.mae", "adherence.slope", "trtr.r2", "tstr.r2")},
+            **{
+                key: metrics[key]
+                for key in ("autoencoder.psnr", "autoencoder.texture", "autoencoder.ef_mae", "reid.auc", "adherence.r2", "adherence.mae", "adherence.slope", "trtr.r2", "tstr.r2")
+            },
             "frechet": round(_distance(study, InDomain.open(out / "compact" / "regressor", bases["compact"].evaluation.network)), 2),
             "beat_present": metrics["temporal.synthetic.beat_present"],
             "seconds_a_clip": metrics["seconds.per_synthetic_clip"],
@@ -122,9 +125,7 @@ def learns(cohort: Path, out: Path, minutes: float, videos: int) -> dict:
 def _distance(study: Study, encoder: InDomain) -> float:
     """The Frechet distance of all synthetic clips to all held-out ones; halved by patient, as the report wants them for a floor, they would be too few."""
     real, made = cohort_of(study), read_cohort(study.folder("synthetic"), splits=False)
-    paths = {"real": [real.path(name) for name in real.held_out()["name"]], "synthetic": [made.path(name) for name in made.clips["name"]]}
-    features = {kind: np.concatenate([encoder.features(clip[None], fps) for clip, fps in map(read_clip, some)]) for kind, some in paths.items()}
-    return frechet(features["real"], features["synthetic"])
+    return frechet(*(features(cohort, rows, encoder, "features")[1] for cohort, rows in ((real, real.held_out()), (made, made.clips))))
 
 
 def _steps(cohort: Path, folder: Path, base, minutes: float) -> dict[str, int]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.latents import LatentStore, frame_indices
-from echosynth.generative.long_video import sample_video
+from echosynth.generative.long_video import stream_video
 from echosynth.generative.objective import draw_images
 from echosynth.generative.samplers import euler, exponential, guided, heun, time_grid
 from echosynth.metrics.ejection import calibration, r2, rmse
@@ -91,7 +91,7 @@ def videos(study: Study, clips: int, steps: list[int], guidance: float, samplers
 
 def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float, sampler) -> Tensor:
     noise, label = normal(SEED, "benchmark video", number, shape=window.shape)[None], torch.tensor([[ef / 100]], dtype=torch.float32)
-    return sample_video(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, sampler=sampler)[0]
+    return torch.cat(list(stream_video(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, sampler=sampler)), 1)[0]
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from echosynth.generative.long_video import SETTLE, sample_video, stream_video
+from echosynth.generative.long_video import SETTLE, stream_video
 from echosynth.generative.samplers import euler
 from echosynth.networks.denoiser import Denoiser, DenoiserConfig
 
@@ -15,6 +15,10 @@ def noise(k: int) -> torch.Tensor:
 
 
 ANCHOR, LABELS = torch.ones(2, 2, 4, 4), torch.tensor([[0.2], [0.7]])
+
+
+def whole(denoiser, frames: int, **options) -> torch.Tensor:
+    return torch.cat(list(stream_video(denoiser, noise, ANCHOR, LABELS, frames, **options)), 1)
 
 
 class Spy(torch.nn.Module):
@@ -36,7 +40,7 @@ class Spy(torch.nn.Module):
 
 def test_windows_continue_from_exactly_the_frames_before_them():
     spy = Spy()
-    video = sample_video(spy, noise, ANCHOR, LABELS, frames=19, steps=1, overlap=3, sampler=euler)
+    video = whole(spy, frames=19, steps=1, overlap=3, sampler=euler)
     assert video.shape == (2, 19, 2, 4, 4)
     first, *later = spy.told
     assert first.known is None and first.mask is None and len(later) == 3
@@ -50,7 +54,7 @@ def test_windows_continue_from_exactly_the_frames_before_them():
 
 
 def test_what_a_window_shows_differently_at_the_join_is_taken_out_and_dies_away():
-    video, plain = (sample_video(Spy(off), noise, ANCHOR, LABELS, frames=13, steps=1, overlap=3, sampler=euler) for off in (0.5, 0.0))
+    video, plain = (whole(Spy(off), frames=13, steps=1, overlap=3, sampler=euler) for off in (0.5, 0.0))
     torch.testing.assert_close(plain[:, 8:], noise(1)[:, 3:] - 1)
     difference = (plain - video).flatten(2).mean((0, 2))
     torch.testing.assert_close(difference, torch.cat((torch.zeros(8), 0.5 * torch.exp(-torch.arange(5) / SETTLE))))
@@ -58,7 +62,7 @@ def test_what_a_window_shows_differently_at_the_join_is_taken_out_and_dies_away(
 
 def test_an_overlap_past_half_the_window_reaches_into_the_window_before():
     spy = Spy()
-    video = sample_video(spy, noise, ANCHOR, LABELS, frames=12, steps=1, overlap=6, sampler=euler)
+    video = whole(spy, frames=12, steps=1, overlap=6, sampler=euler)
     assert torch.equal(spy.told[2].known[:, :6], video[:, 4:10])
 
 
@@ -70,4 +74,4 @@ def test_any_length_and_a_shorter_video_is_the_start_of_a_longer_one(frames):
         torch.nn.init.normal_(layer.weight, std=0.3)
     parts = list(stream_video(model, noise, ANCHOR, LABELS, frames, steps=2, overlap=4))
     assert sum(part.shape[1] for part in parts) == frames
-    assert torch.equal(torch.cat(parts, 1), sample_video(model, noise, ANCHOR, LABELS, 20, steps=2, overlap=4)[:, :frames])
+    assert torch.equal(torch.cat(parts, 1), whole(model, 20, steps=2, overlap=4)[:, :frames])

@@ -33,15 +33,16 @@ def likeness(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, encoder: I
     return metrics, coverage
 
 
+def features(cohort: Cohort, rows: pd.DataFrame, encoder: InDomain, title: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Which of some clips were looked at (`VIDEOS` at most), and the features (n, D) of their first seconds."""
+    windows = opening_windows(*_described(rows), encoder.frames, encoder.fps, VIDEOS)
+    return rows.iloc[[window.clip for window in windows]], feature_matrix(encoder, [cohort.path(name) for name in rows["name"]], windows, title)
+
+
 def in_domain(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, encoder: InDomain, seed: int) -> tuple[dict, pd.DataFrame]:
     """The distances on our own regressor's features, and which patients are reached."""
-
-    def features(cohort: Cohort, rows: pd.DataFrame, title: str) -> tuple[pd.DataFrame, np.ndarray]:
-        windows = opening_windows(*_described(rows), encoder.frames, encoder.fps, VIDEOS)
-        return rows.iloc[[window.clip for window in windows]], feature_matrix(encoder, [cohort.path(name) for name in rows["name"]], windows, title)
-
-    clips, of_real = features(real, held_out, "features of real clips")
-    made, of_synthetic = features(synthetic, synthetic.clips, "features of synthetic clips")
+    clips, of_real = features(real, held_out, encoder, "features of real clips")
+    made, of_synthetic = features(synthetic, synthetic.clips, encoder, "features of synthetic clips")
     metrics = distances("video", of_real, clips["patient"].to_numpy().astype(str), of_synthetic, encoder, seed)
     found, table = covered(clips, of_real, made, of_synthetic, seed)
     return metrics | found, table

@@ -64,22 +64,6 @@ def _shown(denoiser: Denoiser, sample: Tensor, noise: Tensor, condition: Conditi
     return noisy - _LATE * denoiser(noisy, t, condition)
 
 
-def sample_video(
-    denoiser: Denoiser,
-    noise: Callable[[int], Tensor],
-    anchor: Tensor,
-    labels: Tensor,
-    frames: int,
-    steps: int,
-    guidance: float = 1.0,
-    overlap: int = OVERLAP,
-    on_step: OnStep | None = None,
-    sampler: Callable[..., Tensor] = exponential,
-) -> Tensor:
-    """The whole video (B, frames, C, h, w) of `stream_video`."""
-    return torch.cat(list(stream_video(denoiser, noise, anchor, labels, frames, steps, guidance, overlap, on_step, sampler)), 1)
-
-
 def windowed(denoise: Velocity, window: int = 64, stride: int = STRIDE) -> Velocity:
     """The published way to long videos: a network of `window` frames predicts windows that overlap, the first is kept whole, of each later one what the one before it does not reach.
 

@@ -76,19 +76,9 @@ def stream_videos(
         yield sample(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, rngs, guidance=guidance)[:, :frames]
 
 
-def draw_videos(
-    model: Generator,
-    noise: Callable[[int], Tensor],
-    anchor: Tensor,
-    labels: Tensor,
-    frames: int,
-    steps: int,
-    guidance: float,
-    rngs: list[torch.Generator],
-    overlapping: bool = False,
-) -> Tensor:
-    """The whole videos (B, frames, C, h, w) of `stream_videos`."""
-    return torch.cat(list(stream_videos(model, noise, anchor, labels, frames, steps, guidance, rngs, overlapping)), 1)
+def draw_videos(*args, **options) -> Tensor:
+    """The whole videos (B, frames, C, h, w) of `stream_videos`, whose arguments it takes."""
+    return torch.cat(list(stream_videos(*args, **options)), 1)
 
 
 def _joined(noise: Callable[[int], Tensor], window: int, frames: int) -> Tensor:
