@@ -18,12 +18,12 @@ import numpy as np
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.video import read_clip
 from echosynth.files import read_json, write_json
-from echosynth.generative.long_video import OVERLAP
 from echosynth.metrics import motion
 from echosynth.metrics.encoders import InDomain
 from echosynth.metrics.temporal import beat, motion_trace
 from echosynth.metrics.texture import lit_region
 from echosynth.networks.regressor import predict_ef
+from echosynth.stages.evaluation import joins as joins_of
 from echosynth.stages.synthesis import release
 from echosynth.study import Study
 
@@ -81,10 +81,11 @@ def main() -> None:
     options = parser.parse_args()
     study = Study.open(options.study)
     options.out.mkdir(parents=True, exist_ok=True)
-    short, long = (drawn(options.study, options.out, options.videos, frames) for frames in (study.config.video.network.frames, options.frames))
+    short, long = (drawn(options.study, options.out, options.videos, frames) for frames in (study.config.synthesis.frames, options.frames))
     print(json.dumps({"memory_mb": {"one window": short["memory_mb"], "long": long["memory_mb"]}, "seconds_a_clip": long["seconds_per_clip"]}), flush=True)
     encoder, made = InDomain.open(study.folder("regressor"), study.config.evaluation.network), read_cohort(options.out / str(options.frames), splits=False)
-    joins = np.arange(study.config.video.network.frames, options.frames, study.config.video.network.frames - OVERLAP)
+    longer = study.config.model_copy(update={"synthesis": study.config.synthesis.model_copy(update={"frames": options.frames})})
+    joins = np.array(joins_of(longer))
     for row in made.clips.itertuples():
         clip, fps = read_clip(made.path(row.name))
         jumps = motion.seams(clip, joins)

@@ -46,7 +46,7 @@ class Judge:
 
     def __init__(self, study: Study, clips: int, own: bool = False):
         self.autoencoder, self.encoder = trained(study, "autoencoder", CPU), InDomain.open(study.folder("regressor"), study.config.evaluation.network)
-        store, self.fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.video.network.frames
+        store, self.fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.synthesis.frames
         rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
         rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
         law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
@@ -90,7 +90,8 @@ def videos(study: Study, clips: int, steps: list[int], guidance: float, samplers
 
 
 def _draw(video, window: Tensor, ef: float, number: int, steps: int, guidance: float, sampler) -> Tensor:
-    noise, label = normal(SEED, "benchmark video", number, shape=window.shape)[None], torch.tensor([[ef / 100]], dtype=torch.float32)
+    shape = (video.config.frames, *window.shape[1:])
+    noise, label = normal(SEED, "benchmark video", number, shape=shape)[None], torch.tensor([[ef / 100]], dtype=torch.float32)
     return torch.cat(list(stream_video(video, lambda k: noise, window[None, 5], label, len(window), steps, guidance, sampler=sampler)), 1)[0]
 
 

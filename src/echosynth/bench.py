@@ -60,7 +60,7 @@ def clip(config: StudyConfig) -> dict:
     timed = {"image": options.image_steps, "video": options.steps} if not published else dict.fromkeys(("image", "video"), _TIMED_STEPS)
     parts = {}
     with precision_context(_device(), config.video.training.precision), torch.inference_mode():
-        noise = torch.randn(1, FRAMES, image.config.channels, image.config.size, image.config.size, device=_device())
+        noise = torch.randn(1, video.config.frames, image.config.channels, image.config.size, image.config.size, device=_device())
         label = torch.full((1, video.config.labels), 0.6, device=_device())
 
         def draw(steps: dict[str, int]) -> torch.Tensor:
@@ -133,16 +133,16 @@ def _frames_a_second(config: StudyConfig, work: Callable) -> dict:
 
 
 def train(config: StudyConfig) -> dict:
-    """Windows of 64 frames a second through a training step of the video model (batch 1 of the published one, where a larger would not fit a laptop; the preset's batch of ours)."""
+    """Windows a second through a training step of the video model (batch 1 of the published one, where a larger would not fit a laptop; the preset's batch of ours)."""
     network = _network(config, "video")
     batch, steps = (1, 2) if config.preset == "paper" else (config.video.training.batch_size, 4)
-    data = torch.randn(batch, FRAMES, network.config.channels, network.config.size, network.config.size)
+    data = torch.randn(batch, network.config.frames, network.config.channels, network.config.size, network.config.size)
     sample = {
         "data": data,
         "labels": torch.full((batch, network.config.labels), 0.5),
-        "weight": torch.ones(batch, FRAMES),
+        "weight": torch.ones(batch, network.config.frames),
         "anchor": data[:, 0],
-        "mask": torch.zeros(batch, FRAMES, dtype=torch.bool),
+        "mask": torch.zeros(batch, network.config.frames, dtype=torch.bool),
     }
     with tempfile.TemporaryDirectory() as folder:
         options = config.video.training.model_copy(update={"steps": steps, "batch_size": batch, "log_every": 1, "checkpoint_every": 10**6})

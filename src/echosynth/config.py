@@ -21,7 +21,7 @@ from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
 _COMPACT = DenoiserConfig(guidance=2.0)
-_STILL = {"bands": (1,), "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
+_STILL = {"bands": (1,), "margin": 0, "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
 
 
 class Section(BaseModel):

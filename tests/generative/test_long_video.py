@@ -75,3 +75,12 @@ def test_any_length_and_a_shorter_video_is_the_start_of_a_longer_one(frames):
     parts = list(stream_video(model, noise, ANCHOR, LABELS, frames, steps=2, overlap=4))
     assert sum(part.shape[1] for part in parts) == frames
     assert torch.equal(torch.cat(parts, 1), whole(model, 20, steps=2, overlap=4)[:, :frames])
+
+
+def test_the_margins_of_a_window_are_thrown_away():
+    spy = Spy()
+    spy.config = CONFIG.model_copy(update={"margin": 1})
+    video = whole(spy, frames=14, steps=1, overlap=3, sampler=euler)
+    expected = [noise(0)[:, 1:7] - 1] + [noise(k)[:, 3:7] - 1 for k in (1, 2)]
+    torch.testing.assert_close(video, torch.cat(expected, 1))
+    assert torch.equal(spy.told[1].known[:, :3], video[:, 3:6]) and torch.equal(spy.told[2].known[:, :3], video[:, 7:10])

@@ -124,3 +124,21 @@ def test_a_configuration_that_does_not_fit_is_refused():
     for wrong in ({"size": 5}, {"bands": ()}, {"bands": (2, 0)}, {"heads": 3}):
         with pytest.raises(ValidationError):
             DenoiserConfig(**{**TINY.model_dump(), **wrong})
+
+
+def test_a_window_of_another_length_goes_on_from_the_weights():
+    model = random_denoiser(TINY)
+    longer = model.fitted(TINY.model_copy(update={"bands": (1, 1, 2, 8), "margin": 1}))
+    assert longer.config.frames == 12 and model.fitted(TINY.model_copy(update={"margin": 1})) is model
+    for name, weight in longer.state_dict().items():
+        if not name.startswith("bands."):
+            assert torch.equal(weight, model.state_dict()[name])
+    # the slow bands are as wide as before and keep their weights; a wide one says at each place what it said there
+    assert torch.equal(longer.bands.output[2].weight, model.bands.output[2].weight) and torch.equal(longer.bands.embed[2].weight, model.bands.embed[2].weight)
+    wide, before = (net.bands.output[3].weight.unflatten(0, (-1, TINY.channels * TINY.patch**2)) for net in (longer, model))
+    assert torch.equal(wide[[0, 1, 6, 7, 8]], before[[0, 0, 3, 3, 4]])
+    assert torch.equal(longer.bands.embed_mask.weight[:, :8], model.bands.embed_mask.weight) and not longer.bands.embed_mask.weight[:, 8:].any()
+    # frequency 3 of twelve frames lasts as long as 2 of eight
+    assert longer.bands.spread[3] == model.bands.spread[2] and longer.bands.spread[0] == pytest.approx(float(model.bands.spread[0]) * 1.5**0.5)
+    for other in ({"bands": (1, 1, 2, 4, 4)}, {"bands": (1, 1, 2, 8), "dim": 32}):
+        assert model.fitted(TINY.model_copy(update=other)) is None

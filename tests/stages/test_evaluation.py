@@ -12,6 +12,7 @@ from echosynth.files import read_json
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.stages import evaluation, regressor, segmentation
+from echosynth.stages.evaluation import joins
 from echosynth.stages.start import save_cohort
 from echosynth.study import Stage, Study
 from echosynth.training.fit import Training
@@ -138,3 +139,12 @@ def test_figures_that_mean_nothing_are_null(study, tmp_path):
     metrics = compare(real, synthetic, section, tmp_path / "out", study.folder("regressor"), 0, 32.0)
     assert metrics["video.frechet"] is None and metrics["video.frechet_floor"] is None and "5 needed" in metrics["video.frechet_reason"]
     assert metrics["adherence.r2"] < 0.5 and metrics["tstr.verdict"] == "none: 1 seed a kind" and "trts.r2" not in metrics
+
+
+def test_windows_are_joined_where_the_margins_leave_off():
+    config = preset("demo")
+    network = config.video.network.model_copy(update={"bands": (1, 1, 70), "margin": 4})
+    config = config.model_copy(update={"video": config.video.model_copy(update={"network": network}), "synthesis": config.synthesis.model_copy(update={"frames": 170})})
+    assert joins(config) == (64, 116, 168) and joins(preset("paper")) == (64, 96, 128, 160)
+    windowed = config.synthesis.model_copy(update={"long_videos": "windowed"})
+    assert joins(config.model_copy(update={"synthesis": windowed})) == (68, 100, 132, 164)

@@ -30,11 +30,12 @@ def stream_video(
     """Yields the new frames of each window, (B, n, C, h, w), until `frames` are there; memory does not grow with the length.
 
     `noise(k)` is the noise of window k, always a whole window (B, denoiser.config.frames, C, h, w); anchor (B, C, h, w); labels (B, L). Window 0 shows the anchor's
-    heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them. The network shows the known frames a little
+    heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them. The first and last `denoiser.config.margin`
+    frames that are not told are thrown away. The network shows the known frames a little
     differently from what they are; that difference at the last of them is taken out of the new frames, dying away over `SETTLE`, or it would be seen as a jump.
     """
-    window = denoiser.config.frames
-    assert 0 < overlap < window and frames > 0
+    window, margin = denoiser.config.frames, denoiser.config.margin
+    assert 0 < overlap <= window - 2 * margin and overlap < window - margin and frames > 0
     done = k = 0
     tail = None
     while done < frames:
@@ -45,7 +46,7 @@ def stream_video(
             known[:, :overlap], mask[:, :overlap] = tail, True
         condition = Condition(labels, anchor, known, mask)
         sample = sampler(denoiser, start, condition, steps, on_step=on_step, guidance=guidance, shift=denoiser.config.time_shift)
-        fresh = sample[:, overlap if k else 0 :]
+        fresh = sample[:, overlap if k else margin : window - margin]
         if tail is not None:
             seam = tail[:, -1:] - _shown(denoiser, sample, start, condition)[:, overlap - 1 : overlap]
             fade = torch.exp(-torch.arange(fresh.shape[1], device=fresh.device) / SETTLE)

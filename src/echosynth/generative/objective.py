@@ -64,8 +64,10 @@ def stream_videos(
         yield from stream_video(model, noise, anchor, labels, frames, steps, guidance=guidance)
         return
     if isinstance(model, Denoiser):
-        start = _joined(noise, model.config.frames, frames)
-        yield euler(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, guidance=guidance, shift=model.config.time_shift)[:, :frames]
+        margin = model.config.margin
+        start = _joined(noise, model.config.frames, frames + 2 * margin)
+        drawn = euler(windowed(model, model.config.frames), start, Condition(labels, anchor), steps, guidance=guidance, shift=model.config.time_shift)
+        yield drawn[:, margin : margin + frames]
         return
     from echosynth.generative.diffusion import continued, sample
 

@@ -47,6 +47,28 @@ class Bands(nn.Module):
         """Takes `spread` from clean latents (B, T, C, h, w)."""
         self.spread.copy_(self.spectrum(data).square().mean((0, 2, 3, 4)).sqrt().clamp(min=1e-3))
 
+    @torch.no_grad()
+    def start_from(self, other: "Bands") -> None:
+        """Takes the weights of as many bands of windows of another length: each frequency those of its place in the band, and the spread of the other's frequency of as many cycles a second."""
+        length, before = len(self.spread), len(other.spread)
+        place = torch.arange(length) * before / length
+        low = place.long().clamp(max=before - 1)
+        self.spread.copy_(torch.lerp(other.spread[low], other.spread[(low + 1).clamp(max=before - 1)], place - low))
+        self.spread[0] = other.spread[0] * math.sqrt(length / before)  # the sum of a constant grows with the length, noise does not
+        shared = min(length, before)
+        self.embed_mask.weight.zero_()[:, :shared] = other.embed_mask.weight[:, :shared]
+        for mine, theirs, (first, end), (their_first, their_end) in zip(self.embed, other.embed, self.edges, other.edges, strict=True):
+            width, their_width = end - first, their_end - their_first
+            rows = _stretched(their_width, width)
+            weight = theirs.weight.unflatten(1, (their_width, -1))[:, rows] * math.sqrt(their_width / width)
+            mine.weight.copy_(weight.flatten(1))
+            mine.bias.copy_(theirs.bias)
+        for mine, theirs, (first, end), (their_first, their_end) in zip(self.output, other.output, self.edges, other.edges, strict=True):
+            width, their_width = end - first, their_end - their_first
+            rows = torch.cat([_stretched(their_width, width), torch.tensor([their_width])])  # the last is the gain
+            for part in ("weight", "bias"):
+                getattr(mine, part).copy_(getattr(theirs, part).unflatten(0, (their_width + 1, -1))[rows].flatten(0, 1))
+
     def tokens(self, x: Tensor, t: Tensor, known: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy x, known frames (B, T, C, h, w; zero where not known) and mask (B, T) -> tokens (B, bands, places, D) and the spectrum of x, for `velocity`."""
         spectrum, spread = self.spectrum(x), self.spread.view(-1, 1, 1, 1)
@@ -104,6 +126,11 @@ class Bands(nn.Module):
         p, side = self.patch, size // self.patch
         x = tokens.view(-1, side, side, count, self.channels, p, p)
         return x.permute(0, 3, 4, 1, 5, 2, 6).reshape(-1, count, self.channels, size, size)
+
+
+def _stretched(source: int, target: int) -> Tensor:
+    """(target,) which of `source` places lies where each of `target` places does."""
+    return ((torch.arange(target) + 0.5) * source / target).long()
 
 
 def cosine_basis(count: int) -> Tensor:

@@ -7,7 +7,7 @@ attention: Arnab et al. 2021, ViViT), modulated per sample by the flow time and 
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from echosynth.networks.base import Network, NetworkConfig
 
 
 class DenoiserConfig(NetworkConfig):
-    taught: ClassVar[frozenset[str]] = frozenset({"guidance"})
+    taught: ClassVar[frozenset[str]] = frozenset({"guidance", "margin"})
     kind: Literal["compact"] = "compact"
     channels: int = Field(4, gt=0, description="channels of the latents")
     size: int = Field(14, gt=0, description="height and width of the latents")
@@ -28,6 +28,7 @@ class DenoiserConfig(NetworkConfig):
         min_length=1,
         description="temporal frequencies in each token, slowest first; as many in all as a window has frames, (1,) is the image model",
     )
+    margin: int = Field(0, ge=0, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)")
     patch: int = Field(2, gt=0, description="latent pixels along the side of a token")
     dim: int = Field(160, gt=0)
     depth: int = Field(6, gt=0)
@@ -40,6 +41,8 @@ class DenoiserConfig(NetworkConfig):
     def _fits(self) -> "DenoiserConfig":
         if self.size % self.patch or self.dim % self.heads:
             raise ValueError("patch must divide size and heads must divide dim")
+        if 2 * self.margin >= self.frames:
+            raise ValueError(f"margin: of a window of {self.frames} frames some must be left between the two margins of {self.margin}")
         return self
 
     @property
@@ -102,6 +105,19 @@ class Denoiser(Network):
         self.modulation = nn.Linear(d, (len(self.blocks[0].layers) * 3 * c.depth + 2) * d)  # of all blocks and of the output, in one product
         nn.init.zeros_(self.modulation.weight)  # adaLN-zero: every block starts as the identity
         nn.init.zeros_(self.modulation.bias)
+
+    def fitted(self, config: NetworkConfig) -> Self | None:
+        """This network where its weights are of `config`; where only the length of a window differs, and bands are as many, a new one that goes on from them; None elsewhere."""
+        if self.config.fits(config) or not isinstance(config, DenoiserConfig) or len(config.bands) != len(self.config.bands):
+            return super().fitted(config)
+        if not self.config.model_copy(update={"bands": config.bands}).fits(config):
+            return None
+        other = type(self)(config)
+        for name, weight in other.state_dict().items():
+            if not name.startswith("bands."):
+                weight.copy_(self.state_dict()[name])
+        other.bands.start_from(self.bands)
+        return other
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: Condition, until: torch.Tensor | None = None) -> torch.Tensor:
         """x (B, T, C, h, w) noisy latents, t (B,) in [0, 1] -> (B, T, C, h, w) float32. T is `config.frames`.

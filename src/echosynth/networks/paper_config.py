@@ -1,6 +1,6 @@
 """Configurations of the paper's networks (paper.py), apart from them so that reading a study does not import diffusers."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -38,6 +38,7 @@ class PaperRegressorConfig(NetworkConfig):
 
 class PaperGeneratorConfig(PaperConfig):
     frames: Literal[1, 64] = Field(FRAMES, description="1 is the image model")
+    margin: ClassVar[int] = 0  # every frame of a window is shown
     channels: int = 4
     size: int = 14
 

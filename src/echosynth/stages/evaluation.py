@@ -52,8 +52,9 @@ def _of_reconstructions(study: Study) -> dict:
 
 def joins(config: StudyConfig) -> tuple[int, ...]:
     """The frames of a synthetic clip at which its windows were joined; none for a clip of one window."""
-    window, frames = config.video.network.frames, config.synthesis.frames
-    return tuple(range(window, frames, STRIDE if config.synthesis.long_videos == "windowed" else window - OVERLAP))
+    window, margin = config.video.network.frames, config.video.network.margin
+    first, every = (window - margin, STRIDE) if config.synthesis.long_videos == "windowed" else (window - 2 * margin, window - margin - OVERLAP)
+    return tuple(range(first, config.synthesis.frames, every))
 
 
 def _measured(study: Study, names: pd.Series) -> Volumes:

@@ -54,38 +54,34 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig,
     `init` is "none"; "simulated", the shipped weights, where they are of this `config`; or a folder with one folder a model.
     Raises InputError when such a folder holds no such network, or one with another configuration; and when there are no steps, but something to learn first.
     """
-    network = None if init == "none" else _shipped(name, kind, config) if init == "simulated" else _given(Path(init) / name, name, kind, config)
-    if network is None:
-        if not steps:
-            raise InputError(f"{name}.training.steps: 0, and there are no weights to start from; set some steps, or name weights with --init")
-        return None
-    if not steps and network.config != config:
+    given = None if init == "none" else _shipped(name, kind) if init == "simulated" else kind.from_pretrained(Path(init) / name)
+    network = given.fitted(config) if given else None
+    if given and network is None:
+        if init != "simulated":
+            raise InputError(f"{Path(init) / name}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
+        _tell(f"{name}: the shipped weights are of another network; training starts from nothing")
+    if not steps and network is None:
+        raise InputError(f"{name}.training.steps: 0, and there are no weights to start from; set some steps, or name weights with --init")
+    if not steps and given.config != config:
         raise InputError(
-            f"{name}.training.steps: 0, but the weights that it starts from were taught with other options ({_differences(network.config, config)}); set those, or some steps"
+            f"{name}.training.steps: 0, but the weights that it starts from were taught with other options ({_differences(given.config, config)}); set those, or some steps"
         )
-    network.config = config
+    if network is not None:
+        network.config = config
     return network
 
 
-def _given(folder: Path, name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork:
-    network = kind.from_pretrained(folder)
-    if not network.config.fits(config):
-        raise InputError(f"{folder}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
-    return network
-
-
-def _shipped(name: str, kind: type[AnyNetwork], config: NetworkConfig) -> AnyNetwork | None:
+def _shipped(name: str, kind: type[AnyNetwork]) -> AnyNetwork | None:
     folder = Path(str(files("echosynth"))) / "weights" / name
     if (folder / "config.json").exists():
-        network = kind.from_pretrained(folder)
-        if network.config.fits(config):
-            return network
-        reason = "the shipped weights are of another network"
-    else:
-        reason = "no weights are shipped with this installation"
-    if processes.state().is_main_process:
-        console.print(f"{name}: {reason}; training starts from nothing")
+        return kind.from_pretrained(folder)
+    _tell(f"{name}: no weights are shipped with this installation; training starts from nothing")
     return None
+
+
+def _tell(words: str) -> None:
+    if processes.state().is_main_process:
+        console.print(words)
 
 
 def _differences(given: NetworkConfig, wanted: NetworkConfig) -> str:
