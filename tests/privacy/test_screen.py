@@ -41,6 +41,12 @@ def test_each_patient_has_one_vote():
     assert screen.p_value(0.45, 50) == screen.p_value(0.45, 2)
 
 
+def test_p_is_never_above_one():
+    # Shares of a seventh that add up to a little more than sixty.
+    screen = screen_of([[0.5] * 7] * 60, list(range(60)))
+    assert screen._law(1)[1][0] > 60 and screen.p_value(-1.0, 1) == 1.0
+
+
 def test_windows_slide():
     scores, weights = draws([np.array([1.0, 5.0, 2.0, 3.0]), np.array([4.0])], np.array([0, 1]), 2)
     assert scores.tolist() == [5, 5, 3, 4]

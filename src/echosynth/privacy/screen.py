@@ -99,7 +99,8 @@ class Screen:
     def p_value(self, scores: np.ndarray | float, frames: int) -> np.ndarray:
         """Conformal p-values of the scores of samples of `frames` frames; shape of `scores`."""
         values, tail = self._law(frames)
-        return (1 + tail[np.searchsorted(values, np.asarray(scores, np.float32), side="left")]) / (self.n_patients + 1)
+        p = (1 + tail[np.searchsorted(values, np.asarray(scores, np.float32), side="left")]) / (self.n_patients + 1)
+        return np.minimum(p, 1.0)  # sums of shares miss 1 by a rounding
 
     def calibration_scores(self, frames: int) -> np.ndarray:
         """Scores of the held-out draws of `frames` frames, ascending; float32 (M,)."""
