@@ -24,7 +24,7 @@ def clip():
 
 def test_every_kind_changes_the_clip_and_keeps_its_shape(clip, autoencoder):
     made = list(copies([clip], [np.random.default_rng(1)], autoencoder))
-    assert [kind for kind, _ in made] == list(KINDS) and {kind.name for kind in NEAR} == {"round trip", "noise", "gain", "shift"}
+    assert [kind for kind, _ in made] == list(KINDS) and {kind.name for kind in NEAR} == {"round trip", "noise", "gain", "shift", "crop"}
     for _, (planted,) in made:
         assert planted.dtype == np.uint8 and planted.shape == clip.shape and not np.array_equal(planted, clip)
 

@@ -1,6 +1,6 @@
 """Planted copies: training clips changed as a copier would change them, in pixels, to measure how many of them the screening catches.
 
-A kind comes in strengths. The mildest of four kinds (autoencoder round trip, noise, gain, a shift of one pixel) are the near-copies: whoever releases one has released the patient.
+A kind comes in strengths. The mildest of five kinds (autoencoder round trip, noise, gain, a shift of one pixel, a crop by about two) are the near-copies: whoever releases one has released the patient.
 The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
 
 Videos can be copied in ways of their own (`VIDEO_KINDS`, and `OTHER_EF` where there is a video model to make them). Reversed or out of phase, every frame is still the patient's.
@@ -37,6 +37,7 @@ KINDS = (
     Kind("noise", 4, True),
     Kind("gain", 1.1, True),
     Kind("shift", 1, True),
+    Kind("crop", 1.02, True),
     Kind("noise", 10, False),
     Kind("noise", 20, False),
     Kind("gain", 1.3, False),
