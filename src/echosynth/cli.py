@@ -126,6 +126,7 @@ def synthesize(
     frames: Annotated[int | None, typer.Option(min=1, help="frames a clip, of any number: long clips are continued")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps of the video model")] = None,
     ef: Annotated[str | None, typer.Option(help="cohort (the training histogram), balanced (evenly over its range), uniform (10-90 %), or a value in percent")] = None,
+    ef_tolerance: Annotated[float | None, typer.Option(min=0, help="points by which the EF that a clip shows may miss the one asked for; others are drawn anew (0: any)")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes, whatever the batch size")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the new cohort; without it, the study's own synthetic cohort is made")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="clips worked on together")] = None,
@@ -135,7 +136,7 @@ def synthesize(
     from echosynth.stages.synthesis import release
     from echosynth.study import Study
 
-    given = {name: value for name, value in dict(videos=videos, frames=frames, steps=steps, ef=ef, batch_size=batch_size).items() if value is not None}
+    given = {name: value for name, value in dict(videos=videos, frames=frames, steps=steps, ef=ef, ef_tolerance=ef_tolerance, batch_size=batch_size).items() if value is not None}
     opened = Study.open(study)
     if out is None:
         if given or seed is not None:
@@ -147,6 +148,7 @@ def synthesize(
     summary = release(opened, out, config.synthesis, config.seed)
     print(
         f"{out}: {summary['videos']} clips, {summary['seconds_per_clip']:.2f} s each; rejected by the screening: {summary['rejected_images']} images, {summary['rejected_videos']} videos"
+        + (f"; left out for their EF: {summary['missed_ef']}" if config.synthesis.ef_tolerance else "")
     )
 
 

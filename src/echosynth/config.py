@@ -87,6 +87,9 @@ class SynthesisSection(Section):
     )
     max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
     ef: str = Field("cohort", description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), uniform (10-90 %), or a value in percent")
+    ef_tolerance: float = Field(
+        0.0, ge=0, description="points by which the EF that the study's regressor reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF"
+    )
     batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
@@ -197,6 +200,12 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _no_judge_of_its_own_choice(self) -> "StudyConfig":
+        if self.synthesis.ef_tolerance and self.evaluation.judge == "trtr":
+            raise ValueError("evaluation.judge must be held-out where synthesis.ef_tolerance is set: the regressor of TRTR has chosen the clips")
+        return self
+
+    @model_validator(mode="after")
     def _nothing_beside_the_budget(self) -> "StudyConfig":
         """What learns from patients without noise would make the statement false."""
         if not self.dp.epsilon:
@@ -210,6 +219,8 @@ class StudyConfig(Section):
             raise ValueError("dp.epsilon: autoencoder.encoder must be frozen, since the scale of trained latents is measured on patients")
         if self.synthesis.ef in ("cohort", "balanced"):
             raise ValueError(f"dp.epsilon: synthesis.ef must not be {self.synthesis.ef}, since the histogram of EFs is the patients'; set it to uniform")
+        if self.synthesis.ef_tolerance:
+            raise ValueError("dp.epsilon: synthesis.ef_tolerance must be 0, since the regressor that chooses the clips learns from patients without noise")
         if self.joint.lead or self.joint.others:
             raise ValueError("dp.epsilon: several cohorts cannot share a budget; run each for itself")
         return self

@@ -95,7 +95,7 @@ def carry_out_one(study: Study, name: str) -> None:
     by_name = {stage.name: stage for stage in ALL}
 
     def demand(stage: Stage) -> None:
-        for needed in (by_name[n] for n in stage.inputs if n != "cohort"):
+        for needed in (by_name[n] for n in stage.inputs_of(study.config) if n != "cohort"):
             demand(needed)
             if not study.done(needed):
                 raise InputError(f"{study.root}: {name} needs {needed.name}, which is not done; run: echosynth run {study.root}")

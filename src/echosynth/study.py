@@ -34,11 +34,14 @@ class Stage:
     """One step of the way: `run(study)` fills `study.folder(name)` and returns a JSON-able summary."""
 
     name: str
-    inputs: tuple[str, ...]  # stages it reads; "cohort" is the source cohort
+    inputs: tuple[str, ...] | Callable[[StudyConfig], tuple[str, ...]]  # stages it reads, of every study or of one of that configuration; "cohort" is the source cohort
     sections: tuple[str, ...]  # parts of the configuration that its result depends on, such as video or video.fps
     run: Callable[["Study"], dict]
     shared: str | None = None  # where several cohorts share this stage's model: what of the other studies it learns from, "cohort" or a stage
     every_process: bool = False  # training runs on all processes of `accelerate launch`, the rest on the first
+
+    def inputs_of(self, config: StudyConfig) -> tuple[str, ...]:
+        return self.inputs(config) if callable(self.inputs) else self.inputs
 
 
 class Study:
@@ -120,7 +123,7 @@ class Study:
 
     def key(self, stage: Stage) -> str:
         """What the result of `stage` depends on, hashed. Raises InputError when an input is not done."""
-        inputs = {name: self._input(name) for name in stage.inputs}
+        inputs = {name: self._input(name) for name in stage.inputs_of(self.config)}
         if stage.shared and (lead := self.lead()):
             inputs["lead"] = lead.summary(stage.name)["key"]
         elif stage.shared:

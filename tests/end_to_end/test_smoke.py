@@ -20,6 +20,11 @@ from echosynth.cohort.check import inspect
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.phantom import simulate_cohort
 from echosynth.cohort.video import read_clip, write_clip
+from echosynth.errors import InputError
+from echosynth.networks.regressor import Regressor, predict_ef
+from echosynth.stages.evaluation import joins
+from echosynth.stages.synthesis import release
+from echosynth.study import Study
 from toy_hearts import beating_ellipse
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -169,7 +174,7 @@ def test_the_synthetic_cohort_is_a_cohort(finished, cohort):
         assert report.clips[volume].to_numpy() == pytest.approx(measured[volume].round(2).to_numpy(), nan_ok=True)
     assert "**asked**" in (synthetic / "README.md").read_text() and "**measured**" in (synthetic / "README.md").read_text()
     rows = pd.read_parquet(synthetic / "screening.parquet")
-    assert list(rows.columns) == ["slot", "attempt", "kind", "kept", "score", "p", "calibrated", "similarity", "published"]
+    assert list(rows.columns) == ["slot", "attempt", "kind", "kept", "missed_ef", "score", "p", "calibrated", "similarity", "published"]
     assert rows.kept.equals(rows.calibrated)
     assert (rows[rows.kept].groupby("slot")["kind"].agg(set) == {"image", "video"}).all()
 
@@ -221,6 +226,32 @@ def test_another_seed_gives_other_bytes_and_a_fixed_ef_is_kept(finished, release
     clips = inspect(out).clips
     assert set(clips["ef"]) == {35.0} and set(clips["frames"]) == {20} and set(clips["split"]) == {"TRAIN", "VAL", "TEST"}
     assert not set(digests(out)) & {name for name in digests(releases[0]) if name.startswith("Videos/")}
+
+
+def test_a_clip_that_shows_another_ef_is_drawn_anew(finished, tmp_path):
+    study = Study.open(finished[0])
+    options = study.config.synthesis.model_copy(update={"videos": 1, "frames": 80, "steps": 2, "ef": "70", "ef_tolerance": 100.0})
+
+    def made(name, **changes):
+        summary = release(study, tmp_path / name, options.model_copy(update=changes), 5)
+        clip = next((tmp_path / name / "Videos").iterdir()).read_bytes()
+        return summary, pd.read_parquet(tmp_path / f"{name}.screening.parquet"), clip, (tmp_path / name / "README.md").read_text()
+
+    _, _, any_clip, any_words = made("any", ef_tolerance=0.0)
+    summary, rows, clip, _ = made("lenient")
+    assert clip == any_clip and "was not measured" in any_words and summary["missed_ef"] == 0
+    read = rows.loc[rows["kind"] == "video", "ef_read"].iloc[-1]
+    frames, fps = read_clip(next((tmp_path / "lenient" / "Videos").iterdir()))
+    regressor = Regressor.from_pretrained(study.folder("regressor"))
+    pieces = np.split(frames, joins(study.config.model_copy(update={"synthesis": options})))
+    assert read == pytest.approx(np.mean([predict_ef(regressor, piece, fps) for piece in pieces]), abs=0.2)  # the file has lost a little
+    tolerance = abs(read - 70) - 1e-6  # by which the first candidate just fails
+    summary, rows, clip, words = made("choosy", ef_tolerance=tolerance)
+    videos = rows[(rows["kind"] == "video") & rows["kept"]]
+    assert summary["missed_ef"] == videos["missed_ef"].sum() > 0 and not videos["missed_ef"].iloc[-1] and clip != any_clip
+    assert abs(videos["ef_read"].iloc[-1] - 70) <= tolerance and "left out" in words and "was not measured" not in words
+    with pytest.raises(InputError, match=r"none of 4 candidates will do: .*\d of another EF than 70 %"):
+        made("none", ef_tolerance=1e-9, max_attempts=4)
 
 
 def test_a_folder_in_use_is_not_written_to(finished, releases):

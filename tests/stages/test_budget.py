@@ -92,6 +92,7 @@ def test_the_option_is_checked(text):
         ("reid.training.steps=5", "reid.training.steps must be 0"),
         ("autoencoder.encoder=trained", "frozen"),
         ("synthesis.ef=cohort", "histogram"),
+        ("synthesis.ef_tolerance=5", "without noise"),
         ("init=none", "public weights"),
     ],
 )

@@ -55,7 +55,7 @@ def study(tmp_path_factory):
     done = {
         "autoencoder": {"psnr": 27.5, "ssim": 0.8, "mae": 0.03, "texture": 0.9},
         "reid": {"auc": 0.97, "false_rejection": 0.05, "false_rejection_image": 0.04, "planted_recall": 0.96},
-        "synthetic": {"seconds_per_clip": 1.25, "attempts": 30, "rejected_images": 3, "rejected_videos": 1, "memory_mb": 1.0},
+        "synthetic": {"seconds_per_clip": 1.25, "attempts": 30, "rejected_images": 3, "rejected_videos": 1, "missed_ef": 0, "memory_mb": 1.0},
     }
     for name, summary in done.items():
         stage = Stage(name, (), (), lambda study: {})

@@ -164,6 +164,7 @@ ENTRIES: dict[str, Entry] = {
     "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
     "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
     "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
+    "screen.missed_ef": Entry("Videos of another EF", "finished synthetic videos left out because the regressor read an EF too far from the one asked for", "", 0),
     "published.tau": Entry("Threshold", "correlation with a training frame from which on an image is rejected", "", 3),
     "published.expected_false_rejection": Entry(
         "False rejections, expected", "share of a perfect generator's images that it rejects, by the sizes of its two galleries", PERCENT, 1

@@ -93,6 +93,7 @@ PRIVATE = (
     "autoencoder.encoder=frozen",
     "reid.training.steps=0",
     "synthesis.ef=uniform",
+    "synthesis.ef_tolerance=0",
     *(f"{name}.training.{option}" for name in GENERATORS for option in ("muon_learning_rate=0", "learning_rate=3e-4")),
 )
 

@@ -72,7 +72,7 @@ def of_other_stages(study: Study) -> dict:
         **{f"autoencoder.{key}": autoencoder[key] for key in ("psnr", "ssim", "mae", "texture")},
         "reid.auc": reid["auc"],
         **{f"screen.{key}": value for key, value in reid.items() if key.startswith(("false_rejection", "planted_recall"))},
-        **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos")},
+        **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos", "missed_ef")},
         **{f"published.{key.removeprefix('published_')}": value for source in (reid, synthesis) for key, value in source.items() if key.startswith("published_")},
         **{f"segmentation.{key}": value for key, value in segmentation.items() if key in ("dice", "measured", "ef_r2", "ef_mae", "ef_bias")},
         "seconds.per_synthetic_clip": synthesis["seconds_per_clip"],

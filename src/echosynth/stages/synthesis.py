@@ -25,7 +25,10 @@ from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, sweep, write_json
 from echosynth.generative.objective import Generator, draw_images, stream_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
+from echosynth.networks.base import Network
+from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
+from echosynth.networks.regressor import predict_ef
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
@@ -48,17 +51,24 @@ class Models:
     image: Generator
     video: Generator
     reid: ReidEncoder
+    regressor: Network | None  # reads the EF of what was drawn, where that may turn a clip away
     protocols: Protocols
     device: torch.device
 
     @classmethod
-    def open(cls, study: Study, device: torch.device) -> "Models":
+    def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        return cls(**networks, protocols=Protocols.load(study.folder("reid")), device=device)
+        regressor = kind_of(study.config.evaluation.network).from_pretrained(study.folder("regressor")).to(device) if choosy else None
+        return cls(**networks, regressor=regressor, protocols=Protocols.load(study.folder("reid")), device=device)
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
-        return self.autoencoder, self.image, self.video, self.reid
+        return self.autoencoder, self.image, self.video, self.reid, *([self.regressor] if self.regressor else [])
+
+    def read(self, frames: np.ndarray, fps: float) -> float:
+        """The EF in percent that the regressor reads off a piece uint8 (T, H, W)."""
+        with torch.autocast(self.device.type, enabled=False):
+            return predict_ef(self.regressor, frames, fps)
 
 
 @dataclass(frozen=True)
@@ -109,14 +119,14 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """Fills the folder `out` with a synthetic cohort and returns the summary: counts, seconds, rejections, peak memory.
 
     Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
-    (slot, attempt, kind, kept, and the verdicts of both protocols: privacy/protocols.py) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
+    (slot, attempt, kind, kept, the verdicts of both protocols (privacy/protocols.py) and, of videos, the EF read where there is a tolerance) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
     cannot be filled within `synthesis.max_attempts` attempts.
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
     plan = make_plan(cohort, count, options.ef, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = Models.open(study, device)
+    models = Models.open(study, device, options.ef_tolerance > 0)
     sweep(out / "Videos")
     journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
     todo = [slot for slot in range(count) if slot not in journal.done]
@@ -140,7 +150,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
-    _measure(study, out, clips)
+    _measure(study, out, clips, options.ef_tolerance)
     journal.path.unlink()
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
@@ -152,12 +162,13 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
         "attempts": int((rows["kind"] == "image").sum()),
         "rejected_images": rejected["image"],
         "rejected_videos": rejected["video"],
+        "missed_ef": int((rows["kept"] & rows["missed_ef"]).sum()),
         "published_rejected": int((~rows["published"] & (rows["kind"] == "image")).sum()),
         "memory_mb": peak_memory_mb(),
     }
 
 
-def _measure(study: Study, out: Path, clips: pd.DataFrame) -> None:
+def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> None:
     """Measures volumes and tracings where the study has a segmentation, says what is asked for and what is measured, and writes the list of the clips, last of all."""
     found = segmenter_of(study)
     if found is not None:
@@ -168,7 +179,7 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame) -> None:
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
     with atomic_file(out / "README.md") as partial:
-        partial.write_text(_README + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
+        partial.write_text(_README + (_CHOSEN.format(tolerance) if tolerance else _ANY_EF) + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
 
 
@@ -176,8 +187,10 @@ _README = """# Synthetic echocardiograms
 
 No clip shows a patient: all were made by generative models (echosynth). The layout is that of EchoNet-Dynamic.
 
-- `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show. It was not measured.
+- `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show.
 """
+_ANY_EF = "  It was not measured.\n"
+_CHOSEN = "  Clips off which a network, trained on the real clips, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
 _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured** on the finished clips by a segmentation network; nobody has traced them. They need not give the EF that was asked for. Millilitres
   rest on one mean pixel size, so they say little of how large a heart is. A clip without a beat that the network could find has none.
 - `{MEASURED}` has, for each clip, the EF by these volumes (`ef`, in percent), and how much the volumes vary from beat to beat.
@@ -188,7 +201,8 @@ _WITHOUT_VOLUMES = "- `ESV` and `EDV` are empty: no segmentation was trained.\n"
 def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, clip: Callable[[int], Path]) -> dict[int, list[dict]]:
     """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns the rows of their screening.
 
-    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image).
+    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image), and it shows the EF asked for, where there is a
+    tolerance: the mean of what the regressor reads off the pieces that a video is drawn in.
     """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
@@ -197,8 +211,16 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
     def screened(slot: int, attempt: int, kind: str, embeddings: torch.Tensor) -> bool:
         verdicts = models.protocols.judge(embeddings, kind)
         kept = verdicts.calibrated if protocol == "calibrated" else verdicts.published or kind == "video"
-        rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept} | verdicts._asdict())
+        rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept, "missed_ef": False} | verdicts._asdict())
         return kept
+
+    def obeys(slot: int, read: list[float]) -> bool:
+        if models.regressor is None:
+            return True
+        ef = float(np.mean(read))
+        missed = bool(abs(ef - plan.ef[slot]) > options.ef_tolerance)
+        rows[slot][-1] |= {"ef_read": ef, "missed_ef": missed}
+        return not missed
 
     def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> Iterator[torch.Tensor]:
         """Places and their latent frames (B, C, h, w) -> latent videos, piece by piece (B, n, C, h, w); places that are -1 only fill the shape."""
@@ -214,10 +236,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
     pending, attempt = list(slots), 0
     while pending:
         if attempt == options.max_attempts:
-            raise InputError(
-                f"synthesis: place {pending[0]}: all {options.max_attempts} candidates were too like a training patient; the generators copy: train them for fewer steps "
-                "or on more patients, or lower screen.alpha (fewer rejections, weaker screening)"
-            )
+            raise InputError(_given_up(pending[0], plan.ef[pending[0]], rows[pending[0]], options))
         images = {}
         for members, row in _groups(pending, group):
             noise = torch.stack([normal(seed, "image", slot, attempt, shape=frame) for slot in members]).to(models.device)
@@ -228,19 +247,34 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
             anchors = torch.stack([images.get(slot, next(iter(images.values()))) for slot in members])
             with ExitStack() as files:
                 writers = {slot: files.enter_context(clip_writer(clip(slot), fps)) for slot in row}
-                seen = {slot: [] for slot in row}
+                seen, read = {slot: [] for slot in row}, {slot: [] for slot in row}
                 for part in animate(members, anchors, attempt):
                     for slot, i in row.items():
                         seen[slot].append(models.reid.embed(part[i]))
-                        writers[slot].write(decode_clip(models.autoencoder, part[i]))
+                        shown = decode_clip(models.autoencoder, part[i])
+                        writers[slot].write(shown)
+                        if models.regressor is not None:
+                            read[slot].append(models.read(shown, fps))
                 for slot, writer in writers.items():
-                    if screened(slot, attempt, "video", torch.cat(seen[slot])):
+                    if screened(slot, attempt, "video", torch.cat(seen[slot])) and obeys(slot, read[slot]):
                         kept.add(slot)
                     else:
                         writer.discard()
         pending = [slot for slot in pending if slot not in kept]
         attempt += 1
     return rows
+
+
+def _given_up(slot: int, ef: float, rows: list[dict], options: SynthesisSection) -> str:
+    missed = sum(row["missed_ef"] for row in rows)
+    reasons = []
+    if like := options.max_attempts - missed:
+        reasons.append(
+            f"{like} too like a training patient (the generators copy: train them for fewer steps or on more patients, or lower screen.alpha: fewer rejections, weaker screening)"
+        )
+    if missed:
+        reasons.append(f"{missed} of another EF than {ef:g} % (raise synthesis.ef_tolerance, ask for EFs that the cohort has, or train the video model for more steps)")
+    return f"synthesis: place {slot}: none of {options.max_attempts} candidates will do: " + ", ".join(reasons)
 
 
 def _groups(slots: list[int], size: int) -> list[tuple[list[int], dict[int, int]]]:
@@ -296,7 +330,7 @@ def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> di
 
 STAGE = Stage(
     "synthetic",
-    inputs=("autoencoder", "latents", "image", "reid", "video", "segmentation"),
+    inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance else [])),
     sections=("synthesis", "screen"),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
 )
