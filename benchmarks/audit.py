@@ -63,6 +63,7 @@ def memoriser(out: Path, steps: int) -> dict:
         simulate_cohort(out / "cohort", sum(patients.values()), 2, seed=5, splits={split: count / sum(patients.values()) for split, count in patients.items()})
     given = {"autoencoder": 100, "image": steps, "video": steps // 8, "reid": 200, "evaluation": 50}
     options = [f"{name}.training.steps={count}" for name, count in given.items()] + ["image.training.decay=0.3", "synthesis.videos=60", "audit.planted=20"]
+    options += [f"{name}.training.{rate}" for name in ("image", "video") for rate in ("learning_rate=0.001", "muon_learning_rate=0.01")]
     study = open_or_create(out / "study", out / "cohort", "demo", options=options)
     opened = synthesis.Models.open
     with patch.object(synthesis.Models, "open", lambda study, device: replace(opened(study, device), protocols=_KeepAll(Protocols.load(study.folder("reid"))))):

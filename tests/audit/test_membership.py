@@ -1,5 +1,7 @@
 """Attacks on embeddings: a generator that returns training clips is caught, one that has learnt the distribution is not, and the gate follows."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +10,10 @@ import torch
 from echosynth.audit import harms
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import Looks, centroids
-from echosynth.audit.membership import People, dataset_attacks
+from echosynth.audit.membership import People, dataset_attacks, weight_attacks
 from echosynth.config import AuditSection
+from echosynth.generative.flow import flow_loss
+from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
 
 DIMS = {"siamese": 12, "handmade": 16, "pixels": 12, "motion": 10}
 FRAMES = 4
@@ -140,3 +144,36 @@ def test_motion_that_nobody_could_judge_is_not_called_fine():
     assert "motion" not in found["screening"] and outcomes(found)[1]["Motion: a beat copied to another heart"] == "skipped"
     found["screening"]["motion"] = {"rejected": {"share": 0.4, "low": 0.3, "high": 0.5}, "allowed": 0.03, "p_excess": 1e-9}
     assert outcomes(found)[1]["Motion: a beat copied to another heart"] == "failed"
+
+
+class Store:
+    """Latents of still hearts, a clip a patient."""
+
+    def __init__(self, people: People, rng):
+        self.index = people.clips[["name", "ef"]].assign(fps=32.0, frames=8)
+        self.hearts = torch.from_numpy(rng.standard_normal((len(self.index), 2, 4, 4), dtype=np.float32))
+
+    def window(self, row, frames):
+        return self.hearts[row].expand(len(frames), -1, -1, -1)
+
+
+def test_the_weights_that_training_began_with_make_members_stand_out():
+    rng, config = np.random.default_rng(0), DenoiserConfig(channels=2, size=4, bands=(1,), dim=32, depth=2, heads=2, labels=0, time_shift=1.0)
+    clips = pd.DataFrame({"patient": np.arange(80), "ef": 50.0, "split": ["TRAIN"] * 40 + ["TEST"] * 40, "name": [f"C{i}" for i in range(80)]})
+    people = People(clips)
+    store = Store(people, rng)
+    torch.manual_seed(0)
+    public, noises = Denoiser(config), torch.Generator().manual_seed(0)
+    tuned = copy.deepcopy(public)
+    optimiser = torch.optim.AdamW(tuned.parameters(), 3e-3)
+    for _ in range(60):
+        data = store.hearts[torch.randint(40, (64,), generator=noises)][:, None]
+        optimiser.zero_grad()
+        flow_loss(tuned, data, Condition(torch.zeros(64, 0)), torch.ones(64, 1), noises, 1.0, 0.0).backward()
+        optimiser.step()
+    store.hearts *= torch.rand(80, 1, 1, 1, generator=noises) + 0.5  # some hearts are ordinary, of whoever
+    attacks = {attack.name: attack.auc.value for attack in weight_attacks(people, store, {"image": tuned.eval()}, {"image": public.eval()}, 32.0, 0)}
+    plain, against = (attacks[f"denoising loss at 0.6, image model{how}"] for how in ("", " against its first weights"))
+    assert against > 0.7 > plain
+    unchanged = {attack.name: attack.auc.value for attack in weight_attacks(people, store, {"image": public}, {"image": public}, 32.0, 0)}
+    assert unchanged["denoising loss at 0.3, image model against its first weights"] == 0.5

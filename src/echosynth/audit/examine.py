@@ -18,13 +18,15 @@ from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.latents import LatentStore
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
+from echosynth.generative.objective import Generator
+from echosynth.networks.kinds import kind_of
 from echosynth.privacy.canaries import Canaries
 from echosynth.privacy.canaries import audit as guess_coins
 from echosynth.privacy.risks import none_seen
 from echosynth.randomness import numpy_rng
-from echosynth.stages.budget import statement
+from echosynth.stages.budget import GENERATORS, statement
 from echosynth.stages.screening import judge_clips
-from echosynth.stages.start import canaries_of, cohort_of, trained
+from echosynth.stages.start import canaries_of, cohort_of, initial, trained
 from echosynth.study import Study
 
 RESULT = "audit.json"
@@ -55,7 +57,9 @@ def audit(study: Study) -> dict:
 
     by_clips, scores = dataset_attacks(people, real, synthetic, seed)
     attacks = by_clips + (
-        weight_attacks(people, LatentStore.open(study.folder("latents")), networks["image"], networks["video"], study.config.video.fps, seed) if section.weights else []
+        weight_attacks(people, LatentStore.open(study.folder("latents")), {name: networks[name] for name in GENERATORS}, _public(study, device), study.config.video.fps, seed)
+        if section.weights
+        else []
     )
     found = {
         "version": __version__,
@@ -99,6 +103,12 @@ def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> 
         counts = side.groupby("patient").size().loc[order].cumsum()
         kept += counts[(counts <= most) | (np.arange(len(counts)) == 0)].index.tolist()
     return People(clips[clips["patient"].isin(kept)].reset_index(drop=True))
+
+
+def _public(study: Study, device: torch.device) -> dict[str, Generator]:
+    """The generators as their training began, where that was not from nothing."""
+    found = {name: initial(study.config.init, name, kind_of(getattr(study.config, name).network), getattr(study.config, name).network, tell=False) for name in GENERATORS}
+    return {name: network.to(device) for name, network in found.items() if network is not None}
 
 
 def _canaries(study: Study, scores: dict) -> dict | None:

@@ -71,18 +71,28 @@ def _even(people: People, owner: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([rng.permutation(group["row"].to_numpy())[:least] for _, group in rows.groupby("patient")]))
 
 
-def weight_attacks(people: People, store: LatentStore, image: Generator, video: Generator, fps: float, seed: int) -> list[AttackResult]:
-    """Attacks with the weights of the generators: the denoising loss at several times, the norm that one query finds, and a classifier on both. Every patient is asked about by one clip."""
+def weight_attacks(people: People, store: LatentStore, models: dict[str, Generator], public: dict[str, Generator], fps: float, seed: int) -> list[AttackResult]:
+    """Attacks with the weights of the generators `models`: the denoising loss at several times, the norm that one query finds, and a classifier on both. Every patient is asked about by one clip.
+
+    `public` has the weights that a model's training started from, where anybody could have them: how much the loss has fallen since, by the same noise, tells a member better than the loss, which is
+    small for ordinary hearts too (a reference model: Sablayrolles et al. 2019, arXiv 1908.11229; Watson et al. 2022, arXiv 2111.08440).
+    """
     row_of = {name: row for row, name in enumerate(store.index["name"])}
     first = people.clips.assign(patient=people.clips["patient"].astype(str)).groupby("patient", sort=True).first()
     rows = np.array([row_of[name] for name in first["name"]])
     scores = {}
-    with progress("attacks on the weights", 4) as advance:
-        for name, model in (("image", image), ("video", video)):
+    with progress("attacks on the weights", 2 * len(models)) as advance:
+        for name, model in models.items():
             flow = isinstance(model.config, DenoiserConfig)
             batch = partial(_batch, store, rows, model, fps)
-            losses = probe(model, flow_error if flow else diffusion_error, batch, len(rows), TIMES, seed)
-            scores |= {f"denoising loss at {t:g}, {name} model": PatientScores(first.index.to_numpy(), losses[:, k]) for k, t in enumerate(TIMES)}
+            error = flow_error if flow else diffusion_error
+            losses = probe(model, error, batch, len(rows), TIMES, seed)
+            told = {"": losses}
+            if name in public:
+                told[" against its first weights"] = losses - probe(public[name], error, batch, len(rows), TIMES, seed)
+            scores |= {
+                f"denoising loss at {t:g}, {name} model{how}": PatientScores(first.index.to_numpy(), found[:, k]) for how, found in told.items() for k, t in enumerate(TIMES)
+            }
             advance()
             norms = probe(model, flow_norm if flow else diffusion_norm, batch, len(rows), TIMES[:1], seed)
             scores[f"SimA, {name} model"] = PatientScores(first.index.to_numpy(), norms[:, 0])

@@ -48,18 +48,18 @@ def canaries_of(study: Study) -> Canaries | None:
     return toss(clips["patient"], count, study.config.seed)
 
 
-def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig, steps: int = 1) -> AnyNetwork | None:
+def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig, steps: int = 1, tell: bool = True) -> AnyNetwork | None:
     """The network that the training of `name` (autoencoder, image, reid, video) of `steps` starts from; None is a start from nothing.
 
-    `init` is "none"; "simulated", the shipped weights, where they are of this `config`; or a folder with one folder a model.
+    `init` is "none"; "simulated", the shipped weights, where they are of this `config` (`tell`: says so where they are not); or a folder with one folder a model.
     Raises InputError when such a folder holds no such network, or one with another configuration; and when there are no steps, but something to learn first.
     """
-    given = None if init == "none" else _shipped(name, kind) if init == "simulated" else kind.from_pretrained(Path(init) / name)
+    given = None if init == "none" else _shipped(name, kind, tell) if init == "simulated" else kind.from_pretrained(Path(init) / name)
     network = given.fitted(config) if given else None
     if given and network is None:
         if init != "simulated":
             raise InputError(f"{Path(init) / name}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
-        _tell(f"{name}: the shipped weights are of another network; training starts from nothing")
+        _tell(f"{name}: the shipped weights are of another network; training starts from nothing", tell)
     if not steps and network is None:
         raise InputError(f"{name}.training.steps: 0, and there are no weights to start from; set some steps, or name weights with --init")
     if not steps and given.config != config:
@@ -71,16 +71,16 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig,
     return network
 
 
-def _shipped(name: str, kind: type[AnyNetwork]) -> AnyNetwork | None:
+def _shipped(name: str, kind: type[AnyNetwork], tell: bool) -> AnyNetwork | None:
     folder = Path(str(files("echosynth"))) / "weights" / name
     if (folder / "config.json").exists():
         return kind.from_pretrained(folder)
-    _tell(f"{name}: no weights are shipped with this installation; training starts from nothing")
+    _tell(f"{name}: no weights are shipped with this installation; training starts from nothing", tell)
     return None
 
 
-def _tell(words: str) -> None:
-    if processes.state().is_main_process:
+def _tell(words: str, tell: bool) -> None:
+    if tell and processes.state().is_main_process:
         console.print(words)
 
 
