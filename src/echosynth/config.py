@@ -249,8 +249,8 @@ def _config(
     evaluation: dict | None = None,
     **others,
 ) -> StudyConfig:
-    """A preset. Where its generators are meant to start from trained weights, their learning rates are a tenth of those of a start from nothing: faster ones learn the patients by heart (docs/decisions.md)."""
-    generator = dict(learning_rate=2e-4, muon_learning_rate=0.002) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are half those of a start from nothing."""
+    generator = dict(learning_rate=1e-3, muon_learning_rate=0.01) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3, beta1=0.5),
         "image": generator,
@@ -339,7 +339,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "demo": _config(
         "demo",
-        Steps(autoencoder=100, image=100, reid=400, video=40, evaluation=300),
+        Steps(autoencoder=100, image=200, reid=400, video=40, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=600, steps=4, ef="balanced"),  # where a histogram has a peak, errors in EF flatten what a regressor learns (docs/decisions.md)
         fine_tune=True,
