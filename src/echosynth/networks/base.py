@@ -58,10 +58,6 @@ class Network(nn.Module):
         network.load_weights(state, str(folder))
         return network.eval()
 
-    def fitted(self, config: NetworkConfig) -> Self | None:
-        """What a training of a network of `config` can start from, given this one; None where nothing."""
-        return self if self.config.fits(config) else None
-
     def load_weights(self, state: dict[str, torch.Tensor], source: str) -> None:
         """Copies `state` into this network; raises InputError naming the first key that is unknown, missing or misshapen."""
         load_weights(self, state, source)

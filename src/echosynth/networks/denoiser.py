@@ -108,9 +108,9 @@ class Denoiser(Network):
 
     def fitted(self, config: NetworkConfig) -> Self | None:
         """This network where its weights are of `config`; where only the length of a window differs, and bands are as many, a new one that goes on from them; None elsewhere."""
-        if self.config.fits(config) or not isinstance(config, DenoiserConfig) or len(config.bands) != len(self.config.bands):
-            return super().fitted(config)
-        if not self.config.model_copy(update={"bands": config.bands}).fits(config):
+        if self.config.fits(config):
+            return self
+        if not isinstance(config, DenoiserConfig) or len(config.bands) != len(self.config.bands) or not self.config.model_copy(update={"bands": config.bands}).fits(config):
             return None
         other = type(self)(config)
         for name, weight in other.state_dict().items():

@@ -14,6 +14,7 @@ from echosynth.cohort import echonet
 from echosynth.cohort.echonet import Cohort
 from echosynth.errors import InputError
 from echosynth.networks.base import Network, NetworkConfig
+from echosynth.networks.denoiser import Denoiser
 from echosynth.networks.kinds import kind_of
 from echosynth.privacy.canaries import Canaries, toss
 from echosynth.progress import console
@@ -55,7 +56,7 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig,
     Raises InputError when such a folder holds no such network, or one with another configuration; and when there are no steps, but something to learn first.
     """
     given = None if init == "none" else _shipped(name, kind, tell) if init == "simulated" else kind.from_pretrained(Path(init) / name)
-    network = given.fitted(config) if given else None
+    network = given if given is None or given.config.fits(config) else given.fitted(config) if isinstance(given, Denoiser) else None
     if given and network is None:
         if init != "simulated":
             raise InputError(f"{Path(init) / name}: its config.json is not the study's {name} network; set the network's options to those, or give other weights with --init")
