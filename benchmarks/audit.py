@@ -66,7 +66,7 @@ def memoriser(out: Path, steps: int) -> dict:
     options += [f"{name}.training.{rate}" for name in ("image", "video") for rate in ("learning_rate=0.001", "muon_learning_rate=0.01")]
     study = open_or_create(out / "study", out / "cohort", "demo", options=options)
     opened = synthesis.Models.open
-    with patch.object(synthesis.Models, "open", lambda study, device: replace(opened(study, device), protocols=_KeepAll(Protocols.load(study.folder("reid"))))):
+    with patch.object(synthesis.Models, "open", lambda *args: replace(opened(*args), protocols=_KeepAll(Protocols.load(study.folder("reid"))))):
         carry_out(study, STAGES[: [stage.name for stage in STAGES].index("synthetic") + 1])
     rows = pd.read_parquet(study.folder("synthetic") / "screening.parquet")
     turned_away = {kind: float((rows.loc[rows["kind"] == kind, "p"] <= study.config.screen.alpha).mean()) for kind in ("image", "video")}

@@ -46,13 +46,13 @@ class Judge:
 
     def __init__(self, study: Study, clips: int, own: bool = False):
         self.autoencoder, self.encoder = trained(study, "autoencoder", CPU), InDomain.open(study.folder("regressor"), study.config.evaluation.network)
-        store, self.fps, frames = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.synthesis.frames
+        store, self.fps, network = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.video.network
         rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
         rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
         law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
         self.asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
         self.real = [
-            store.window(int(row), frame_indices(0.0, frames, clip["fps"], self.fps, int(clip["frames"]))[0])
+            store.window(int(row), frame_indices(0.0, network.frames - 2 * network.margin, clip["fps"], self.fps, int(clip["frames"]))[0])
             for row, (_, clip) in zip(rows, store.index.iloc[rows].iterrows(), strict=True)
         ]
         shown = [decode_clip(self.autoencoder, one) for one in self.real]

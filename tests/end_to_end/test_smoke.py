@@ -243,7 +243,7 @@ def test_a_clip_that_shows_another_ef_is_drawn_anew(finished, tmp_path):
     read = rows.loc[rows["kind"] == "video", "ef_read"].iloc[-1]
     frames, fps = read_clip(next((tmp_path / "lenient" / "Videos").iterdir()))
     regressor = Regressor.from_pretrained(study.folder("regressor"))
-    pieces = np.split(frames, joins(study.config.model_copy(update={"synthesis": options})))
+    pieces = np.split(frames, joins(study.config.video.network, options))
     assert read == pytest.approx(np.mean([predict_ef(regressor, piece, fps) for piece in pieces]), abs=0.2)  # the file has lost a little
     tolerance = abs(read - 70) - 1e-6  # by which the first candidate just fails
     summary, rows, clip, words = made("choosy", ef_tolerance=tolerance)

@@ -142,9 +142,8 @@ def test_figures_that_mean_nothing_are_null(study, tmp_path):
 
 
 def test_windows_are_joined_where_the_margins_leave_off():
-    config = preset("demo")
-    network = config.video.network.model_copy(update={"bands": (1, 1, 70), "margin": 4})
-    config = config.model_copy(update={"video": config.video.model_copy(update={"network": network}), "synthesis": config.synthesis.model_copy(update={"frames": 170})})
-    assert joins(config) == (64, 116, 168) and joins(preset("paper")) == (64, 96, 128, 160)
-    windowed = config.synthesis.model_copy(update={"long_videos": "windowed"})
-    assert joins(config.model_copy(update={"synthesis": windowed})) == (68, 100, 132, 164)
+    demo, paper = preset("demo"), preset("paper")
+    network = demo.video.network.model_copy(update={"bands": (1, 1, 70), "margin": 4})
+    options = demo.synthesis.model_copy(update={"frames": 170})
+    assert joins(network, options) == (64, 116, 168) and joins(paper.video.network, paper.synthesis) == (64, 96, 128, 160)
+    assert joins(network, options.model_copy(update={"long_videos": "windowed"})) == (68, 100, 132, 164)

@@ -107,7 +107,8 @@ def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> 
 
 def _public(study: Study, device: torch.device) -> dict[str, Generator]:
     """The generators as their training began, where that was not from nothing."""
-    found = {name: initial(study.config.init, name, kind_of(getattr(study.config, name).network), getattr(study.config, name).network, tell=False) for name in GENERATORS}
+    networks = {name: getattr(study.config, name).network for name in GENERATORS}
+    found = {name: initial(study.config.init, name, kind_of(network), network, tell=False) for name, network in networks.items()}
     return {name: network.to(device) for name, network in found.items() if network is not None}
 
 

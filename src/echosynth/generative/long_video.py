@@ -31,8 +31,8 @@ def stream_video(
 
     `noise(k)` is the noise of window k, always a whole window (B, denoiser.config.frames, C, h, w); anchor (B, C, h, w); labels (B, L). Window 0 shows the anchor's
     heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them. The first and last `denoiser.config.margin`
-    frames that are not told are thrown away. The network shows the known frames a little
-    differently from what they are; that difference at the last of them is taken out of the new frames, dying away over `SETTLE`, or it would be seen as a jump.
+    frames that are not told are thrown away. The network shows the known frames a little differently from what they are; that difference at the last of them is taken out of the new frames,
+    dying away over `SETTLE`, or it would be seen as a jump.
     """
     window, margin = denoiser.config.frames, denoiser.config.margin
     assert 0 < overlap <= window - 2 * margin and overlap < window - margin and frames > 0

@@ -11,7 +11,7 @@ import torch
 
 from echosynth import processes
 from echosynth.cohort.echonet import read_cohort
-from echosynth.config import StudyConfig
+from echosynth.config import GeneratorNetwork, SynthesisSection
 from echosynth.evaluation.compare import Volumes, compare
 from echosynth.evaluation.hearts import of_real
 from echosynth.evaluation.reconstruction import ef_of_reconstructions
@@ -28,7 +28,15 @@ def run(study: Study) -> dict:
     start, folder, config = time.monotonic(), study.folder("evaluation"), study.config
     synthetic = processes.on_first(lambda: read_cohort(study.folder("synthetic"), splits=False))
     found = compare(
-        cohort_of(study), synthetic, config.evaluation, folder, study.folder("regressor"), config.seed, config.video.fps, _measured(study, synthetic.clips["name"]), joins(config)
+        cohort_of(study),
+        synthetic,
+        config.evaluation,
+        folder,
+        study.folder("regressor"),
+        config.seed,
+        config.video.fps,
+        _measured(study, synthetic.clips["name"]),
+        joins(config.video.network, config.synthesis),
     )
 
     def finish() -> dict:
@@ -50,11 +58,11 @@ def _of_reconstructions(study: Study) -> dict:
     return {f"autoencoder.{key}": value for key, value in found.items()}
 
 
-def joins(config: StudyConfig) -> tuple[int, ...]:
+def joins(network: GeneratorNetwork, options: SynthesisSection) -> tuple[int, ...]:
     """The frames of a synthetic clip at which its windows were joined; none for a clip of one window."""
-    window, margin = config.video.network.frames, config.video.network.margin
-    first, every = (window - margin, STRIDE) if config.synthesis.long_videos == "windowed" else (window - 2 * margin, window - margin - OVERLAP)
-    return tuple(range(first, config.synthesis.frames, every))
+    window, margin = network.frames, network.margin
+    first, every = (window - margin, STRIDE) if options.long_videos == "windowed" else (window - 2 * margin, window - margin - OVERLAP)
+    return tuple(range(first, options.frames, every))
 
 
 def _measured(study: Study, names: pd.Series) -> Volumes:

@@ -24,9 +24,9 @@ from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, sweep, write_json
 from echosynth.generative.objective import Generator, draw_images, stream_videos
+from echosynth.metrics.encoders import InDomain
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.base import Network
-from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
 from echosynth.networks.regressor import predict_ef
 from echosynth.networks.reid import ReidEncoder
@@ -58,7 +58,7 @@ class Models:
     @classmethod
     def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        regressor = kind_of(study.config.evaluation.network).from_pretrained(study.folder("regressor")).to(device) if choosy else None
+        regressor = InDomain.open(study.folder("regressor"), study.config.evaluation.network, device).regressor if choosy else None
         return cls(**networks, regressor=regressor, protocols=Protocols.load(study.folder("reid")), device=device)
 
     @property
@@ -119,8 +119,8 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """Fills the folder `out` with a synthetic cohort and returns the summary: counts, seconds, rejections, peak memory.
 
     Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
-    (slot, attempt, kind, kept, the verdicts of both protocols (privacy/protocols.py) and, of videos, the EF read where there is a tolerance) goes to `screening`, by default `out/screening.parquet`. Raises InputError when a place
-    cannot be filled within `synthesis.max_attempts` attempts.
+    (slot, attempt, kind, kept, the verdicts of both protocols (privacy/protocols.py) and, of videos, the EF read where there is a tolerance) goes to `screening`, by default
+    `out/screening.parquet`. Raises InputError when a place cannot be filled within `synthesis.max_attempts` attempts.
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
