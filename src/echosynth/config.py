@@ -20,7 +20,7 @@ from echosynth.training.fit import Training
 from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
-_COMPACT = DenoiserConfig(guidance=2.0)
+_COMPACT = DenoiserConfig(guidance=2.0, bands=(1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 46), margin=4)  # 64 frames to show
 _STILL = {"bands": (1,), "margin": 0, "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
 
 

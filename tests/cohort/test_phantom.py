@@ -9,7 +9,7 @@ from benchmarks.phantom import tracing_error, wall_snr
 
 from echosynth.cohort.check import inspect
 from echosynth.cohort.phantom import SITES, simulate_clip, simulate_cohort
-from echosynth.cohort.phantom.image import scan_converter
+from echosynth.cohort.phantom.image import _persist, scan_converter
 from echosynth.cohort.phantom.patient import PHENOTYPES, beat, draw_patient
 from echosynth.cohort.phantom.ventricle import PAPILLARY_LEVEL, LeftVentricle
 from echosynth.cohort.video import read_clip
@@ -244,3 +244,15 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         simulate_cohort(tmp_path / "b", 3, 1)
     assert set(SITES) >= {"alder", "birch", "cedar", "dogwood"}
+
+
+def test_the_running_mean_has_begun_before_the_first_frame():
+    noise = np.random.default_rng(0).standard_normal((40, 20_000)).astype(np.float32)
+    for weight in (0.0, 0.3, 0.45):
+        shown = noise.copy()
+        _persist(shown, np.float32(weight))
+        late = (1 - weight) / (1 + weight)  # the variance of a running mean of white noise
+        assert shown[20:].var() == pytest.approx(late, rel=0.02) and shown[0].var() == pytest.approx(late, rel=0.03) and shown[1].var() < 1.4 * late
+    alone = noise[:1].copy()
+    _persist(alone, np.float32(0.3))
+    np.testing.assert_allclose(alone, noise[:1], rtol=1e-6)

@@ -17,6 +17,7 @@ from echosynth.randomness import numpy_rng
 RADII, ANGLES = 224, 128
 WAVELENGTH = 0.0616  # cm, 2.5 MHz, for an adult; smaller hearts are seen with higher frequencies
 FRAME_CORRELATION = 0.985  # of the scatterers' amplitudes from frame to frame
+_LEAD = 4  # frames that a running mean remembers, about
 
 
 def draw_visit(patient: Patient, site: Site, depth: float, rng: np.random.Generator) -> Visit:
@@ -85,11 +86,21 @@ def render(patient: Patient, view: View, site: Site, visit: Visit, time: np.ndar
     level = np.clip(1 + (db - np.float32(reference - site.gain - visit.gain)) / np.float32(site.dynamic_range), 0, 1)
     with np.errstate(divide="ignore"):
         grey = np.exp(np.float32(site.gamma * 1.25) * np.log(level))  # as level ** gamma, in half the time
-    for t in range(1, len(grey)):  # persistence: what scanners show is a running mean
-        grey[t] += np.float32(site.persistence) * (grey[t - 1] - grey[t])
+    _persist(grey, np.float32(site.persistence))
     matrix, _ = scan_converter(float(np.float32(np.deg2rad(site.half_angle))), site.size)
     picture = matrix @ np.ascontiguousarray(grey.reshape(len(time), -1).T)
     return np.clip(np.rint(picture.T * 255), 0, 255).astype(np.uint8).reshape(len(time), site.size, site.size)
+
+
+def _persist(grey: np.ndarray, weight: np.float32) -> None:
+    """What scanners show is a running mean of the frames (T, ...), in place. It began before the clip: mirrored frames stand for those, or the first would be the only one with all its noise."""
+    lead = min(_LEAD, len(grey) - 1)
+    mean = grey[lead].copy()
+    for frame in grey[1:lead][::-1]:
+        mean = frame + weight * (mean - frame)
+    for frame in grey:
+        frame += weight * (mean - frame)
+        mean = frame
 
 
 def scan_converter(half_angle: float, size: int) -> tuple[sparse.csr_matrix, np.ndarray]:

@@ -27,7 +27,7 @@ from echosynth.files import atomic_file, sweep
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 
-FRAMES = (100, 128)  # clips last two to two and a half seconds at 50 frames a second
+FRAMES = (112, 140)  # clips last two and a quarter to two and three quarters of a second at 50 frames a second: a window of the video model and some choice
 SPLITS = {"TRAIN": 0.6, "VAL": 0.2, "TEST": 0.2}  # of the patients: held-out ones calibrate the screen, so there are more than in EchoNet
 VIEWS = {"a4c": (ApicalView, apical_depth), "psax": (ShortAxisView, short_axis_depth)}
 
