@@ -33,7 +33,8 @@ CHOICES: dict[str, list[str]] = {
     "AdamW alone": ["video.training.muon_learning_rate=0"],
     "no average of weights": ["video.training.ema=0"],
     "clips as often as their EF": ["video.ef_balance=0"],
-    "bands of eight frequencies": ["video.network.bands=[8,8,8,8,8,8,8,8]"],
+    "bands of eight frequencies": ["video.network.bands=[8,8,8,8,8,8,8,8,8]"],
+    "no margins": ["video.network.margin=0", "video.network.bands=[1,1,1,1,1,1,2,3,5,10,38]"],
 }
 WIDTHS = (96, 160, 240)
 STEPS, PROBE = 4, 6  # of the sampler; of training, to be timed
