@@ -3,18 +3,26 @@
 Read on the held-out real patients it is TRTR: train on real, test on real. Its features are those that distances of whole clips are taken on.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from echosynth import processes
+from echosynth.errors import InputError
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement
+from echosynth.metrics.encoders import InDomain
+from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
+from echosynth.networks.regressor import predict_ef
 from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_ef, tidy, train_regressor
+
+PREDICTIONS = "predictions.parquet"
 
 
 def run(study: Study) -> dict:
@@ -36,7 +44,7 @@ def run(study: Study) -> dict:
         predicted = read_ef(regressor, [cohort.path(name) for name in held_out["name"]], "EF of held-out clips")
         _, patient = np.unique(held_out["patient"].astype(str), return_inverse=True)
         table = pd.DataFrame({"split": held_out["split"].to_numpy(), "patient": patient, "ef": held_out["ef"].to_numpy(), "predicted": predicted})
-        with atomic_file(folder / "predictions.parquet") as path:
+        with atomic_file(folder / PREDICTIONS) as path:
             table.to_parquet(path, index=False)
         tidy(folder)
         test = table[table["split"] == "TEST"]
@@ -44,6 +52,43 @@ def run(study: Study) -> dict:
         return agreement(test["ef"], test["predicted"]).as_dict() | {"train_clips": len(videos)} | warning
 
     return processes.on_first(finish)
+
+
+_ENOUGH, _LEAST_SLOPE = 20, 0.5  # validation clips for a line; a flatter one would magnify errors more than it mends
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the EF that a clip shows. A regressor draws what it is unsure of to the mean of its training clips: readings follow the truth by a line of slope below 1, which is undone here.
+
+    Without that, clips which are chosen by their readings show EFs farther from the mean than their labels say (docs/decisions.md).
+    """
+
+    regressor: Network
+    slope: float
+    intercept: float  # percent
+
+    @classmethod
+    def of(cls, study: Study, device: torch.device) -> "Reader":
+        """That of a study whose stage `regressor` is done; its line is that of the validation patients. Raises InputError where it hardly follows EF."""
+        folder = study.folder("regressor")
+        regressor = InDomain.open(folder, study.config.evaluation.network, device).regressor
+        table = pd.read_parquet(folder / PREDICTIONS)
+        known = table[table["split"] == "VAL"]
+        if len(known) < _ENOUGH:
+            return cls(regressor, 1.0, 0.0)
+        line = agreement(known["ef"].to_numpy(), known["predicted"].to_numpy())
+        if not line.slope >= _LEAST_SLOPE:
+            raise InputError(
+                f"synthesis.ef_tolerance: on validation patients the study's regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; "
+                "raise evaluation.training.steps, or set synthesis.ef_tolerance to 0"
+            )
+        return cls(regressor, line.slope, line.intercept)
+
+    def read(self, frames: np.ndarray, fps: float) -> float:
+        """EF in percent of frames uint8 (T, H, W)."""
+        with torch.autocast(next(self.regressor.parameters()).device.type, enabled=False):
+            return (predict_ef(self.regressor, frames, fps) - self.intercept) / self.slope
 
 
 STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation", "init"), run=run, every_process=True)

@@ -24,15 +24,13 @@ from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, sweep, write_json
 from echosynth.generative.objective import Generator, draw_images, stream_videos
-from echosynth.metrics.encoders import InDomain
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
-from echosynth.networks.base import Network
 from echosynth.networks.precision import precision_context
-from echosynth.networks.regressor import predict_ef
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.stages.regressor import Reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
 from echosynth.study import Stage, Study, peak_memory_mb
@@ -51,24 +49,18 @@ class Models:
     image: Generator
     video: Generator
     reid: ReidEncoder
-    regressor: Network | None  # reads the EF of what was drawn, where that may turn a clip away
+    reader: Reader | None  # of the EF of what was drawn, where that may turn a clip away
     protocols: Protocols
     device: torch.device
 
     @classmethod
     def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        regressor = InDomain.open(study.folder("regressor"), study.config.evaluation.network, device).regressor if choosy else None
-        return cls(**networks, regressor=regressor, protocols=Protocols.load(study.folder("reid")), device=device)
+        return cls(**networks, reader=Reader.of(study, device) if choosy else None, protocols=Protocols.load(study.folder("reid")), device=device)
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
-        return self.autoencoder, self.image, self.video, self.reid, *([self.regressor] if self.regressor else [])
-
-    def read(self, frames: np.ndarray, fps: float) -> float:
-        """The EF in percent that the regressor reads off a piece uint8 (T, H, W)."""
-        with torch.autocast(self.device.type, enabled=False):
-            return predict_ef(self.regressor, frames, fps)
+        return self.autoencoder, self.image, self.video, self.reid, *([self.reader.regressor] if self.reader else [])
 
 
 @dataclass(frozen=True)
@@ -202,7 +194,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
     """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns the rows of their screening.
 
     Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image), and it shows the EF asked for, where there is a
-    tolerance: the mean of what the regressor reads off the pieces that a video is drawn in.
+    tolerance: the mean of what the reader (stages/regressor.py) reads off the pieces that a video is drawn in.
     """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
@@ -215,7 +207,7 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         return kept
 
     def obeys(slot: int, read: list[float]) -> bool:
-        if models.regressor is None:
+        if models.reader is None:
             return True
         ef = float(np.mean(read))
         missed = bool(abs(ef - plan.ef[slot]) > options.ef_tolerance)
@@ -253,8 +245,8 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
                         seen[slot].append(models.reid.embed(part[i]))
                         shown = decode_clip(models.autoencoder, part[i])
                         writers[slot].write(shown)
-                        if models.regressor is not None:
-                            read[slot].append(models.read(shown, fps))
+                        if models.reader is not None:
+                            read[slot].append(models.reader.read(shown, fps))
                 for slot, writer in writers.items():
                     if screened(slot, attempt, "video", torch.cat(seen[slot])) and obeys(slot, read[slot]):
                         kept.add(slot)
