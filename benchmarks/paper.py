@@ -38,6 +38,9 @@ from echosynth.training.generator import generator_loss
 
 SHARES = {"autoencoder": 0.25, "image": 0.12, "reid": 0.08, "video": 0.55}  # of the training time
 PROBE = 12  # steps that are timed
+# The demo is for shipped weights: fine-tunes of low rates, a re-identification encoder as it comes, clips chosen by their EF.
+FROM_NOTHING = ["synthesis.ef=cohort", "synthesis.ef_tolerance=0", "evaluation.judge=trtr", "reid.training.steps=400"]
+FROM_NOTHING += [f"{model}.training.{rate}" for model in ("image", "video") for rate in ("learning_rate=0.002", "muon_learning_rate=0.02")]
 
 
 def fullsize() -> dict:
@@ -92,7 +95,7 @@ def _train(module, loss, batch, training) -> None:
 def learns(cohort: Path, out: Path, minutes: float, videos: int) -> dict:
     """Both recipes from nothing on one cohort: each model has the same share of the same training time. Goes on where an interrupted call stopped."""
     bases = {
-        "compact": configure(preset("demo"), 0, "none", ["synthesis.ef=cohort"]),
+        "compact": configure(preset("demo"), 0, "none", FROM_NOTHING),
         "paper": configure(preset("paper", "small"), 0, None, ["synthesis.ef=cohort", "synthesis.frames=64"]),
     }
     found = {}

@@ -147,6 +147,12 @@ def test_a_bad_option_is_named(option, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_nothing_to_start_from_and_nothing_to_learn_is_refused_at_once():
+    with pytest.raises(InputError, match=r"reid\.training\.steps is 0, and with init none"):
+        configure(preset("demo"), init="none")
+    assert configure(preset("demo"), init="none", options=["reid.training.steps=9"]).reid.training.steps == 9
+
+
 def test_a_study_is_gone_on_with_by_its_name_alone(tmp_path):
     root = tmp_path / "study"
     Study.create(root, preset("smoke"), tmp_path / "cohort", "f1")

@@ -225,6 +225,13 @@ class StudyConfig(Section):
             raise ValueError("dp.epsilon: several cohorts cannot share a budget; run each for itself")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_start_from(self) -> "StudyConfig":
+        for name in ("autoencoder", "image", "reid", "video"):
+            if self.init == "none" and not getattr(self, name).training.steps:
+                raise ValueError(f"{name}.training.steps is 0, and with init none there are no weights to start from; set some steps, or leave init out")
+        return self
+
 
 @dataclass(frozen=True)
 class Steps:
