@@ -96,6 +96,7 @@ def test_results_table_fits_a_terminal():
     console.print(results_table(METRICS))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("EF adherence, R²" in line and "✓ at least 0.80" in line for line in lines)
+    assert any("EF adherence, R²" in line and "✗ at least 0.90" in line for line in lines)
+    assert any("planted copies caught" in line and "✓ at least 95.0 %" in line for line in lines)
     assert any("unseen patients rejected" in line and "✗ at most 7.0 %" in line for line in lines)
     assert any("needs 64 clips" in line for line in lines)
