@@ -35,18 +35,24 @@ def rows(name: str, key: str) -> list[dict]:
     return [line for line in lines if key in line]
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
+
+
 def speed(axes) -> None:
     """How many times as quick as the published recipe."""
     found = {name: json.loads(path.read_text()) for name in WORDS if (path := ROOT / "results" / f"{name}.json").exists()}
     print("| | this recipe | the published one | times as quick | memory, MB |\n|---|---|---|---|---|")
     for name, one in found.items():
         own, other = one["compact"], one["paper"]
-        print(f"| {WORDS[name]} | {own['seconds']:.3g} s | {other['seconds']:.3g} s | {one['times_as_quick']:,.0f} | {own['memory_mb']:,.0f} against {other['memory_mb']:,.0f} |")
+        print(
+            f"| {WORDS[name]} | {own['seconds']:.3g} s | {other['seconds']:.3g} s | {_times(one['times_as_quick'])} | {own['memory_mb']:,.0f} against {other['memory_mb']:,.0f} |"
+        )
     names = list(found)[::-1]
     axes.barh(names, [found[name]["times_as_quick"] for name in names], color=COLOURS["exponential"])
     for row, name in enumerate(names):
-        axes.text(found[name]["times_as_quick"] * 1.15, row, f"{found[name]['times_as_quick']:,.0f} x", va="center")
-    axes.set(xscale="log", xlim=(1, 30 * max([1.0, *(found[name]["times_as_quick"] for name in names)])), xlabel="times as quick as the published recipe")
+        axes.text(found[name]["times_as_quick"] * 1.15, row, _times(found[name]["times_as_quick"]), va="center")
+    axes.set(xscale="log", xlim=(0.1, 30 * max([1.0, *(found[name]["times_as_quick"] for name in names)])), xlabel="times as quick as the published recipe")
 
 
 def quality(left, right) -> None:
