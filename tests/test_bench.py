@@ -26,5 +26,5 @@ def test_medians_and_ratios_are_of_pairs(tmp_path, monkeypatch):
 
 
 def test_an_unknown_measure_is_one_clear_line(tmp_path):
-    with pytest.raises(InputError, match="clip, encode"):
+    with pytest.raises(InputError, match="clip, clips, encode"):
         bench.bench(["speed"], tmp_path, 1)

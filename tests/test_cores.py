@@ -30,7 +30,7 @@ def test_results_come_in_order_from_threads_of_one_core_each(threads):
 
 
 def test_large_networks_have_all_cores_one_after_the_other(threads, monkeypatch):
-    monkeypatch.setattr(cores, "LARGE", 3)
+    monkeypatch.setattr(cores, "LARGE", {"cpu": 3})
     assert list(each(where, range(3), SMALL, SMALL)) == [(item, threads, True) for item in range(3)]
 
 

@@ -22,6 +22,7 @@ from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
 _COMPACT = DenoiserConfig(guidance=2.0, bands=(1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 46), margin=4)  # 64 frames to show
 _STILL = {"bands": (1,), "margin": 0, "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
+_SHORTCUTS = "share of the samples that teach the model to take large steps (generative/shortcut.py)"
 
 
 class Section(BaseModel):
@@ -46,6 +47,7 @@ class AutoencoderSection(Section):
 class ImageSection(Section):
     network: GeneratorNetwork = _COMPACT.model_copy(update=_STILL)
     training: Training
+    shortcuts: float = Field(0.25, ge=0, lt=1, description=_SHORTCUTS)
 
 
 class ReidSection(Section):
@@ -59,7 +61,7 @@ class VideoSection(Section):
     fps: float = 32.0
     label_dropout: float = 0.1
     slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
-    shortcuts: float = Field(0.25, ge=0, lt=1, description="share of the samples that teach the model to take large steps (generative/shortcut.py)")
+    shortcuts: float = Field(0.25, ge=0, lt=1, description=_SHORTCUTS)
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
 

@@ -22,6 +22,14 @@ def normal(seed: int, stream: str, *counters: int, shape: tuple[int, ...]) -> to
     return torch.from_numpy(numpy_rng(seed, stream, *counters).standard_normal(shape, dtype=np.float32))
 
 
+def normal_like(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Standard normal float32 noise of the shape of `x`, where `x` is: of the CPU generator `rng` itself on a CPU, of one that it seeds elsewhere, since a GPU trains faster than a CPU draws."""
+    if x.device.type == "cpu":
+        return torch.randn(x.shape, generator=rng)
+    there = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
+    return torch.randn(x.shape, generator=there, device=x.device)
+
+
 def torch_rng(seed: int, stream: str, *counters: int) -> torch.Generator:
     """A torch CPU generator seeded by counter, for code that draws through torch."""
     return torch.Generator().manual_seed(int(numpy_rng(seed, stream, *counters).integers(2**63)))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from echosynth.generative.samplers import OnStep, guided
 from echosynth.networks.denoiser import Condition
+from echosynth.randomness import normal_like
 
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "prediction_type": "v_prediction", "timestep_spacing": "leading"}
 _CLIP = {"clip_sample": True, "clip_sample_range": 4.0}
@@ -29,11 +30,9 @@ def scheduler(kind: Literal["ddpm", "ddim"], steps: int) -> DDPMScheduler | DDIM
 
 def diffusion_loss(denoise: Denoise, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, offset: float = NOISE_OFFSET) -> Tensor:
     """The mean over frames, weighted by `weight` (B, T), of the squared error of v = sqrt(abar) noise - sqrt(1 - abar) data, at even times. data (B, T, C, h, w); `rng` is a CPU generator."""
-    batch, frames, channels = data.shape[:3]
-    noise = torch.randn(data.shape, generator=rng) + offset * torch.randn(batch, frames, channels, 1, 1, generator=rng)
+    noise = normal_like(data, rng) + offset * normal_like(data[..., :1, :1], rng)
     schedule = scheduler("ddpm", 1)
-    t = torch.randint(len(schedule.alphas_cumprod), (batch,), generator=rng).to(data.device)
-    noise = noise.to(data.device)
+    t = torch.randint(len(schedule.alphas_cumprod), (len(data),), generator=rng).to(data.device)
     error = denoise(schedule.add_noise(data, noise, t), t, condition) - schedule.get_velocity(data, noise, t)
     return (error.square().mean((2, 3, 4)) * weight).sum() / weight.sum().clamp(min=1e-6)
 

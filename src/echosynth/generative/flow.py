@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from echosynth.networks.denoiser import Condition
+from echosynth.randomness import normal_like
 
 Velocity = Callable[[Tensor, Tensor, Condition], Tensor]  # x (B, T, C, h, w), t (B,), condition -> velocity, shape of x
 
@@ -38,7 +39,7 @@ def flow_loss(
     `guidance` w above 1 folds classifier-free guidance into the labelled velocity v itself: its target gets (1 - 1/w) (v - v_null) more, which at v = v_null + w (v_told - v_null) is
     where it rests (Tang et al. 2025, arXiv 2502.12154). One more forward, without gradient, in training; one less at every step of a sampler.
     """
-    noise = torch.randn(data.shape, generator=rng).to(data.device)
+    noise = normal_like(data, rng)
     t = draw_times(len(data), rng, shift).to(data.device)
     x, target = interpolate(data, noise, t), noise - data
     velocity = denoiser(x, t, condition)

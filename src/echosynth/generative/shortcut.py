@@ -10,13 +10,14 @@ from torch import Tensor
 from echosynth.generative.flow import interpolate, shift_time, weighted_error
 from echosynth.generative.samplers import advance
 from echosynth.networks.denoiser import Condition, Denoiser
+from echosynth.randomness import normal_like
 
 FINEST = 3  # paths of 1, 2, 4 and 8 steps are taught; half a step of eight is taken for a velocity at a time
 
 
 def shortcut_loss(denoiser: Denoiser, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0, slow: float = 0.0) -> Tensor:
     """The error of one step against two of half its length, as `weighted_error` of velocities. data (B, T, C, h, w), weight (B, T) of the frames; `rng` is a CPU generator."""
-    noise = torch.randn(data.shape, generator=rng).to(data.device)
+    noise = normal_like(data, rng)
     paths = 2 ** torch.randint(FINEST + 1, (len(data),), generator=rng)
     start = 1 - (torch.rand(len(data), generator=rng) * paths).floor() / paths
     t, middle, after = (shift_time(start - part / paths, shift).to(data.device) for part in (0.0, 0.5, 1.0))

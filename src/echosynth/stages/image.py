@@ -19,7 +19,7 @@ def run(study: Study) -> dict:
     # Frames as they are in the cohort: the image model is not told an EF, so a balanced draw would bias what it makes.
     windows = Windows(store, np.flatnonzero((store.index["split"] == "TRAIN").to_numpy()), section.network, seed, balance=0.0)
     model = begin(study, "image", kind_of(section.network), section.network, lambda new: measure_spread(new, windows))
-    train_generator(model, windows, section.training, folder, seed, "image model", private=private_training(study, STAGE, windows.patients))
+    train_generator(model, windows, section.training, folder, seed, "image model", shortcuts=section.shortcuts, private=private_training(study, STAGE, windows.patients))
 
     def finish() -> dict:
         model.save_pretrained(folder)

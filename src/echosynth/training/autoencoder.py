@@ -17,7 +17,7 @@ from torch.func import functional_call
 from echosynth.cohort.video import read_frames, to_square
 from echosynth.networks.autoencoder import Autoencoder, to_unit
 from echosynth.progress import progress
-from echosynth.randomness import numpy_rng
+from echosynth.randomness import normal_like, numpy_rng
 
 _PATCH, _STRIDE = 16, 8  # pixels, of the spectrum's patches
 _FLOOR = 0.02  # sd of what counts as black in a spectrum, on the scale of [-1, 1]
@@ -71,7 +71,7 @@ def make_loss(spectrum_weight: float, adversarial_weight: float, adversarial_sta
         real, autoencoder = batch["frames"], model.autoencoder
         latents = autoencoder.encode(real)
         level = autoencoder.config.noise * torch.rand(len(latents), 1, 1, 1, generator=rng)  # down to none, so that texture does not hang on it
-        fake = autoencoder.decode(latents + (level * torch.randn(latents.shape, generator=rng)).to(latents.device))
+        fake = autoencoder.decode(latents + level.to(latents.device) * normal_like(latents, rng))
         error = fake - real
         values = {"l1": error.abs().mean(), "mse": error.square().mean(), "spectrum": (log_spectrum(fake) - log_spectrum(real)).abs().mean()}
         total = values["l1"] + values["mse"] + spectrum_weight * values["spectrum"]

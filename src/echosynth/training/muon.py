@@ -28,15 +28,14 @@ class Muon(torch.optim.Optimizer):
                     assert p.ndim == 2, "Muon is for matrices"
                     alike[p.shape].append(p)
             for shape, parameters in alike.items():
-                updates = []
                 for p in parameters:
-                    state = self.state[p]
-                    if not state:
-                        state["momentum_buffer"] = torch.zeros_like(p)
-                    updates.append(p.grad.lerp(state["momentum_buffer"].lerp_(p.grad, 1 - momentum), momentum))
-                scale = max(1, shape[0] / shape[1]) ** 0.5
-                for p, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
-                    p.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * scale)
+                    if not self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                gradients, momenta = [p.grad for p in parameters], [self.state[p]["momentum_buffer"] for p in parameters]
+                torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+                updates = orthogonalise(torch.stack(torch._foreach_lerp(gradients, momenta, momentum)))
+                torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+                torch._foreach_add_(parameters, updates.unbind(), alpha=-lr * max(1, shape[0] / shape[1]) ** 0.5)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

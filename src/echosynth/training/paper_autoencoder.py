@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.paper import PaperAutoencoder
+from echosynth.randomness import normal_like
 
 _VGG = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)  # VGG-16 (Simonyan & Zisserman 2015), "M" halves
 _SEEN_AFTER = (3, 8, 15, 22, 29)  # layers of it whose features count, after their ReLU
@@ -90,7 +91,7 @@ def make_paper_loss(kl_weight: float = 1e-6, adversarial_weight: float = 0.5, st
     def loss(model: PaperAutoencoderTraining, batch: dict, rng: torch.Generator) -> dict[str, Tensor]:
         real, network = batch["frames"], model.autoencoder.network
         posterior = model.autoencoder.posterior(real)
-        latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=rng).to(real.device)
+        latents = posterior.mean + posterior.std * normal_like(posterior.mean, rng)
         fake = network.decode(latents).sample.float().mean(1, keepdim=True)
         perceptual = gradient_distance(fake, real) if model.perceptual is None else model.perceptual(fake, real)
         values = {"l1": (fake - real).abs().mean(), "perceptual": perceptual.mean(), "kl": posterior.kl().mean() / real[0].numel()}
