@@ -23,11 +23,8 @@ def normal(seed: int, stream: str, *counters: int, shape: tuple[int, ...]) -> to
 
 
 def normal_like(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Standard normal float32 noise of the shape of `x`, where `x` is: of the CPU generator `rng` itself on a CPU, of one that it seeds elsewhere, since a GPU trains faster than a CPU draws."""
-    if x.device.type == "cpu":
-        return torch.randn(x.shape, generator=rng)
-    there = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
-    return torch.randn(x.shape, generator=there, device=x.device)
+    """Standard normal float32 noise of the shape of `x`, drawn on the device of `rng` and put where `x` is."""
+    return torch.randn(x.shape, generator=rng, device=rng.device).to(x.device)
 
 
 def torch_rng(seed: int, stream: str, *counters: int) -> torch.Generator:

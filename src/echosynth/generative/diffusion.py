@@ -29,10 +29,10 @@ def scheduler(kind: Literal["ddpm", "ddim"], steps: int) -> DDPMScheduler | DDIM
 
 
 def diffusion_loss(denoise: Denoise, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, offset: float = NOISE_OFFSET) -> Tensor:
-    """The mean over frames, weighted by `weight` (B, T), of the squared error of v = sqrt(abar) noise - sqrt(1 - abar) data, at even times. data (B, T, C, h, w); `rng` is a CPU generator."""
+    """The mean over frames, weighted by `weight` (B, T), of the squared error of v = sqrt(abar) noise - sqrt(1 - abar) data, at even times. data (B, T, C, h, w)."""
     noise = normal_like(data, rng) + offset * normal_like(data[..., :1, :1], rng)
     schedule = scheduler("ddpm", 1)
-    t = torch.randint(len(schedule.alphas_cumprod), (len(data),), generator=rng).to(data.device)
+    t = torch.randint(len(schedule.alphas_cumprod), (len(data),), generator=rng, device=rng.device).to(data.device)
     error = denoise(schedule.add_noise(data, noise, t), t, condition) - schedule.get_velocity(data, noise, t)
     return (error.square().mean((2, 3, 4)) * weight).sum() / weight.sum().clamp(min=1e-6)
 

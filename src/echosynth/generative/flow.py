@@ -20,8 +20,8 @@ def shift_time(t: Tensor, shift: float) -> Tensor:
 
 
 def draw_times(count: int, rng: torch.Generator, shift: float = 1.0) -> Tensor:
-    """(count,) logit-normal(0, 1) times on the CPU: most often the middle of the path (Esser et al. 2024, section 3.1)."""
-    return shift_time(torch.randn(count, generator=rng).sigmoid(), shift)
+    """(count,) logit-normal(0, 1) times: most often the middle of the path (Esser et al. 2024, section 3.1)."""
+    return shift_time(torch.randn(count, generator=rng, device=rng.device).sigmoid(), shift)
 
 
 def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def flow_loss(
 ) -> Tensor:
     """Flow matching loss: the mean over frames, weighted by `weight` (B, T), of the squared error of the velocity (`weighted_error`).
 
-    data (B, T, C, h, w). Errors in frames of weight 0 (padding, known frames) do not count; `rng` is a CPU generator.
+    data (B, T, C, h, w). Errors in frames of weight 0 (padding, known frames) do not count.
 
     `guidance` w above 1 folds classifier-free guidance into the labelled velocity v itself: its target gets (1 - 1/w) (v - v_null) more, which at v = v_null + w (v_told - v_null) is
     where it rests (Tang et al. 2025, arXiv 2502.12154). One more forward, without gradient, in training; one less at every step of a sampler.

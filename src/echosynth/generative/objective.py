@@ -16,22 +16,27 @@ from echosynth.generative.samplers import euler, exponential
 from echosynth.generative.shortcut import shortcut_loss
 from echosynth.networks.denoiser import Condition, Denoiser
 
+_FEW = 4  # samples
 Generator = Any  # Denoiser, or PaperImageModel or PaperVideoModel of networks/paper.py
 
 
 def loss_of(model: Generator, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, slow: float = 0.0, shortcuts: float = 0.0) -> Tensor:
     """The objective of `model` on data (B, T, C, h, w) with weight (B, T) of each frame; `slow` (flow.py) and `shortcuts`, the share of the samples that teach large steps, are for flows."""
     if isinstance(model, Denoiser):
-        large = torch.rand(len(data), generator=rng) < shortcuts if shortcuts else torch.zeros(len(data), dtype=torch.bool)
+        large = _share(shortcuts, len(data), rng)
         total = data.new_zeros(())
-        for chosen, objective in ((~large, partial(flow_loss, guidance=model.config.guidance)), (large, shortcut_loss)):
-            rows = chosen.nonzero()[:, 0].to(data.device)
-            if len(rows):
-                total = total + len(rows) * objective(model, data[rows], condition.of(rows), weight[rows], rng, model.config.time_shift, slow)
+        for rows, objective in ((slice(large, None), partial(flow_loss, guidance=model.config.guidance)), (slice(0, large), shortcut_loss)):
+            if count := len(data[rows]):
+                total = total + count * objective(model, data[rows], condition.of(rows), weight[rows], rng, model.config.time_shift, slow)
         return total / len(data)
     from echosynth.generative.diffusion import diffusion_loss
 
     return diffusion_loss(model, data, condition, weight, rng)
+
+
+def _share(share: float, count: int, rng: torch.Generator) -> int:
+    """How many of `count` samples are a share of them: the nearest number, or of a few samples those on whom a coin falls so."""
+    return round(share * count) if count >= _FEW or not share else int((torch.rand(count, generator=rng, device=rng.device) < share).sum())
 
 
 def draw_images(model: Generator, noise: Tensor, steps: int, rngs: list[torch.Generator]) -> Tensor:

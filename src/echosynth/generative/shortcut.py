@@ -16,10 +16,10 @@ FINEST = 3  # paths of 1, 2, 4 and 8 steps are taught; half a step of eight is t
 
 
 def shortcut_loss(denoiser: Denoiser, data: Tensor, condition: Condition, weight: Tensor, rng: torch.Generator, shift: float = 1.0, slow: float = 0.0) -> Tensor:
-    """The error of one step against two of half its length, as `weighted_error` of velocities. data (B, T, C, h, w), weight (B, T) of the frames; `rng` is a CPU generator."""
+    """The error of one step against two of half its length, as `weighted_error` of velocities. data (B, T, C, h, w), weight (B, T) of the frames."""
     noise = normal_like(data, rng)
-    paths = 2 ** torch.randint(FINEST + 1, (len(data),), generator=rng)
-    start = 1 - (torch.rand(len(data), generator=rng) * paths).floor() / paths
+    paths = 2 ** torch.randint(FINEST + 1, (len(data),), generator=rng, device=rng.device)
+    start = 1 - (torch.rand(len(data), generator=rng, device=rng.device) * paths).floor() / paths
     t, middle, after = (shift_time(start - part / paths, shift).to(data.device) for part in (0.0, 0.5, 1.0))
     finest = (paths == 2**FINEST).to(data.device)
     x = interpolate(data, noise, t)

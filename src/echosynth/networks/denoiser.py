@@ -78,7 +78,7 @@ class Condition:
         pairs = ((getattr(self, part.name), getattr(other, part.name)) for part in fields(self))
         return Condition(*(None if mine is None else torch.cat((mine, theirs)) for mine, theirs in pairs))
 
-    def of(self, rows: torch.Tensor) -> "Condition":
+    def of(self, rows: slice) -> "Condition":
         """That of some of the samples."""
         return Condition(*(None if part is None else part[rows] for part in (getattr(self, one.name) for one in fields(self))))
 

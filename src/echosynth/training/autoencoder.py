@@ -70,7 +70,7 @@ def make_loss(spectrum_weight: float, adversarial_weight: float, adversarial_sta
     def loss(model: AutoencoderTraining, batch: dict, rng: torch.Generator) -> dict[str, Tensor]:
         real, autoencoder = batch["frames"], model.autoencoder
         latents = autoencoder.encode(real)
-        level = autoencoder.config.noise * torch.rand(len(latents), 1, 1, 1, generator=rng)  # down to none, so that texture does not hang on it
+        level = autoencoder.config.noise * torch.rand(len(latents), 1, 1, 1, generator=rng, device=rng.device)  # down to none, so that texture does not hang on it
         fake = autoencoder.decode(latents + level.to(latents.device) * normal_like(latents, rng))
         error = fake - real
         values = {"l1": error.abs().mean(), "mse": error.square().mean(), "spectrum": (log_spectrum(fake) - log_spectrum(real)).abs().mean()}

@@ -34,6 +34,7 @@ from echosynth.progress import progress
 from echosynth.randomness import torch_rng
 from echosynth.training.muon import Muon
 from echosynth.training.private import Private
+from echosynth.training.recorded import recorder
 
 
 class Training(NetworkConfig):
@@ -58,12 +59,16 @@ class Training(NetworkConfig):
 Loss = Callable[[Any, Any, torch.Generator], dict[str, Any]]
 
 
-def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Training, folder: Path, seed: int, title: str, private: Private | None = None) -> None:
+def fit(
+    model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Training, folder: Path, seed: int, title: str, private: Private | None = None, steady: bool = False
+) -> None:
     """Trains `model` in place; afterwards it holds the averaged weights and is in evaluation mode, on the device of the training.
 
     `batch(samples)` gives the samples with these counters: a tensor, or a dict, list or tuple of them. Step k takes counters k * batch_size and on, shared out
     among the processes of `accelerate launch`. It runs in a background thread. `loss(model, batch, rng)` gives a dict whose "loss" is minimised and whose other
-    values are logged; `rng` is a CPU generator of this step and process. With `private`, `batch` is one that it made, and gradients are its noisy ones.
+    values are logged; `rng` is a generator of this step and process on the training's device. With `private`, `batch` is one that it made, and gradients are its noisy ones.
+
+    `steady`: a batch is a dict of tensors of the same shapes at every step, and what the loss does with them hangs on nothing else, so that a GPU may replay it (recorded.py).
 
     Leaves `training.jsonl` (means since the last row) and `checkpoint/` in `folder`. A second call goes on from the checkpoint, and returns at once when that is
     the last step's. Ctrl-C and SIGTERM write a checkpoint first. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
@@ -86,6 +91,8 @@ def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Tra
         return range(first + rank * config.batch_size // world, first + (rank + 1) * config.batch_size // world)
 
     main = accelerator.is_main_process
+    rng = torch.Generator(device)
+    recorded = recorder(step_module, rng) if steady and device.type == "cuda" and world == 1 and not private else None
     log = _Log(folder / "training.jsonl", start) if main else None
     bar = progress(title, config.steps, start) if main and start < config.steps else nullcontext(lambda n=1, note="": None)
     with _stop_signals() as stopped, ThreadPoolExecutor(1, "prefetch") as background, bar as advance:
@@ -95,10 +102,12 @@ def fit(model: nn.Module, loss: Loss, batch: Callable[[range], Any], config: Tra
             if step + 1 < config.steps:
                 coming = background.submit(batch, samples(step + 1))
             factor = state.set_learning_rates(step)
-            rng = torch_rng(seed, title, step, rank)
+            rng.manual_seed(torch_rng(seed, title, step, rank).initial_seed())
             torch.manual_seed(rng.initial_seed())  # dropout draws from the global generator
             if private:
                 values = private.backward(step_module, data, rng, step)
+            elif recorded:
+                values = recorded(data)
             else:
                 values = step_module(data, rng)
                 accelerator.backward(values["loss"])

@@ -125,7 +125,8 @@ def train_generator(
 ) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit). A `private` training draws patients evenly, whatever the balance."""
     batch = private.batch(windows.of_patient) if private else windows.batch
-    fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private)
+    # diffusers' schedules are kept on the CPU, where a recording does not reach
+    fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private, steady=isinstance(model, Denoiser))
 
 
 @torch.no_grad()
