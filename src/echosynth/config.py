@@ -20,7 +20,7 @@ from echosynth.training.fit import Training
 from echosynth.training.segmenter import TRAINING as SEGMENTER_TRAINING
 
 GeneratorNetwork = Annotated[DenoiserConfig | PaperGeneratorConfig, Field(discriminator="kind")]
-_COMPACT = DenoiserConfig(guidance=2.0, bands=(1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 46), margin=4)  # 64 frames to show
+_COMPACT = DenoiserConfig(guidance=1.5, bands=(1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 46), margin=4)  # 64 frames to show
 _STILL = {"bands": (1,), "margin": 0, "labels": 0, "guidance": 1.0, "time_shift": 1.0}  # what makes an image model of a video model
 _SHORTCUTS = "share of the samples that teach the model to take large steps (generative/shortcut.py)"
 
@@ -352,7 +352,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=100, image=100, reid=0, video=40, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         # Errors in EF flatten what a regressor learns, most where a histogram has a peak (docs/decisions.md).
-        SynthesisSection(videos=600, steps=2, ef="balanced", ef_tolerance=6.0),
+        SynthesisSection(videos=600, steps=2, image_steps=4, ef="balanced", ef_tolerance=6.0),
         fine_tune=True,
         evaluation=_QUICK | {"judge": "held-out"},
         segmentation=SegmentationSection(enabled=False),
