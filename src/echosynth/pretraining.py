@@ -80,8 +80,11 @@ def card(study: Study, command: str) -> str:
         if row and not training["steps"]:
             lines.append(row)  # the weights are those that it started from
             continue
-        steps = f"{row.split('|')[2].strip()} + {training['steps']}" if row else training["steps"]
-        lines.append(f"| {name} | {steps} | {training['batch_size']} | {figures} |")
+        steps, batch = training["steps"], str(training["batch_size"])
+        if row:
+            earlier, sizes = (cell.strip() for cell in row.split("|")[2:4])
+            steps, batch = f"{earlier} + {steps}", sizes if sizes.split(", ")[-1] == batch else f"{sizes}, {batch}"
+        lines.append(f"| {name} | {steps} | {batch} | {figures} |")
     return "\n".join(lines) + "\n"
 
 

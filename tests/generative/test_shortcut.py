@@ -2,7 +2,7 @@
 
 import torch
 
-from echosynth.generative.objective import loss_of
+from echosynth.generative.objective import _share, loss_of
 from echosynth.generative.samplers import exponential
 from echosynth.generative.shortcut import shortcut_loss
 from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
@@ -43,6 +43,12 @@ def test_a_span_of_nothing_is_no_span():
         torch.nn.init.normal_(parameter, std=0.2)
     assert torch.equal(one(x, t, untold(2)), one(x, t, untold(2), t))
     assert not torch.equal(one(x, t, untold(2)), one(x, t, untold(2), t / 2))
+
+
+def test_a_share_of_a_batch_is_always_as_large_and_of_a_few_samples_is_so_on_average():
+    rng = torch.Generator().manual_seed(0)
+    assert {_share(0.25, 16, rng) for _ in range(20)} == {4} and _share(0.0, 1, rng) == 0
+    assert 0.2 < sum(_share(0.25, 1, rng) for _ in range(2000)) / 2000 < 0.3
 
 
 def test_a_step_after_shortcuts_does_what_many_do():
