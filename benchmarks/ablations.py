@@ -66,7 +66,7 @@ def one(out: Path, name: str, options: list[str], store: Study, judge: Judge, mi
     config = configure(preset("pretrain"), options=options)
     model, found = train(store.folder("latents"), config, minutes, seed)
     found |= held_out_loss(model, LatentStore.open(store.folder("latents")), 0, config.video.training, "video model")
-    guidance = 1.0 if model.config.guidance > 1 else 2.0
+    guidance = 1.0 if model.config.guidance > 1 else preset("pretrain").video.network.guidance
     found |= {"choice": name, "seed": seed} | judge.measure(model, STEPS, guidance)
     write_json(path, found)
     print(json.dumps(found), flush=True)

@@ -39,7 +39,16 @@ from echosynth.training.generator import generator_loss
 SHARES = {"autoencoder": 0.25, "image": 0.12, "reid": 0.08, "video": 0.55}  # of the training time
 PROBE = 12  # steps that are timed
 # The demo is for shipped weights: fine-tunes of low rates, a re-identification encoder as it comes, clips chosen by their EF.
-FROM_NOTHING = ["synthesis.ef=cohort", "synthesis.ef_tolerance=0", "synthesis.steps=4", "evaluation.judge=trtr", "reid.training.steps=400"]
+FROM_NOTHING = [
+    "synthesis.ef=cohort",
+    "synthesis.ef_tolerance=0",
+    "synthesis.steps=4",
+    "synthesis.image_steps=8",
+    "image.shortcuts=0",
+    "video.network.guidance=2",
+    "evaluation.judge=trtr",
+    "reid.training.steps=400",
+]
 FROM_NOTHING += [f"{model}.training.{rate}" for model in ("image", "video") for rate in ("learning_rate=0.001", "muon_learning_rate=0.01")]
 
 

@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 ROOT = Path(__file__).parent
 WORDS = {
     "clip": "a clip of 64 frames, noise to file",
+    "clips": "the same, of many made together",
     "encode": "encoding a frame, file included",
     "decode": "decoding a frame",
     "train": "training the video model on a window",

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,21 +58,21 @@ def _network(config: StudyConfig, name: str):
 
 def clip(config: StudyConfig) -> dict:
     """A clip of 64 frames from noise to file: image, video, decoding, writing. "steps" is how many sampling steps were timed of how many that the preset takes."""
-    make = _maker(config, 1)
+    networks = _networks(config)
     if not _too_slow(config):
-        make()  # the first is slower
-    return make()
+        _make(config, 1, **networks)  # the first is slower
+    return _make(config, 1, **networks)
 
 
 def clips(config: StudyConfig) -> dict:
     """As `clip`, of each of many that are made together, as synthesis does: a thread a core with a clip each, or on a GPU a few threads with a group each. Of the published recipe it is one group."""
     group = GPU_GROUP if _device().type == "cuda" else 1
-    make = _maker(config, group)
+    networks = _networks(config)
     if not _too_slow(config):
-        make()
+        _make(config, group, **networks)
     if config.preset == "paper":
-        return make()
-    _, seconds = _timed(lambda: list(each(lambda _: make(), range(_CLIPS // group), *make.keywords.values())))
+        return _make(config, group, **networks)
+    _, seconds = _timed(lambda: list(each(lambda _: _make(config, group, **networks), range(_CLIPS // group), *networks.values())))
     return {"seconds": seconds / _CLIPS, "group": group}
 
 
@@ -81,13 +80,12 @@ def _too_slow(config: StudyConfig) -> bool:
     return config.preset == "paper" and _device().type == "cpu"
 
 
-def _maker(config: StudyConfig, group: int) -> partial:
-    """What makes `group` clips at once and tells the seconds of each, with the networks as its keywords."""
-    networks = {name: _network(config, name) for name in ("image", "video", "autoencoder")}
-    return partial(_make, config, group, **networks)
+def _networks(config: StudyConfig) -> dict[str, nn.Module]:
+    return {name: _network(config, name) for name in ("image", "video", "autoencoder")}
 
 
 def _make(config: StudyConfig, group: int, image: nn.Module, video: nn.Module, autoencoder: nn.Module) -> dict:
+    """`group` clips at once; seconds are of each."""
     options, rngs, parts = config.synthesis, [torch_rng(0, "bench", k) for k in range(group)], {}
     steps = {"image": options.image_steps, "video": options.steps}
     timed = dict.fromkeys(steps, _TIMED_STEPS) if _too_slow(config) else steps
@@ -171,8 +169,8 @@ def train(config: StudyConfig) -> dict:
         options = config.video.training.model_copy(update={"steps": steps, "batch_size": batch, "log_every": 1, "checkpoint_every": 10**6})
         fit(network, generator_loss, lambda samples: sample, options, Path(folder), 0, "video model")
         seconds = [json.loads(line)["seconds"] for line in (Path(folder) / "training.jsonl").read_text().splitlines()]
-    each = float(np.median(np.diff(seconds))) / batch
-    return {"seconds": each, "windows_a_second": 1 / each, "batch": batch}
+    window = float(np.median(np.diff(seconds))) / batch
+    return {"seconds": window, "windows_a_second": 1 / window, "batch": batch}
 
 
 MEASURES: dict[str, Callable[[StudyConfig], dict]] = {"clip": clip, "clips": clips, "encode": encode, "decode": decode, "train": train, "screen": screen}

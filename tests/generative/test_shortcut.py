@@ -47,7 +47,7 @@ def test_a_span_of_nothing_is_no_span():
 
 def test_a_share_of_a_batch_is_always_as_large_and_of_a_few_samples_is_so_on_average():
     rng = torch.Generator().manual_seed(0)
-    assert {_share(0.25, 16, rng) for _ in range(20)} == {4} and _share(0.0, 1, rng) == 0
+    assert {_share(0.25, 16, rng) for _ in range(20)} == {4} and _share(0.01, 16, rng) == 1 and _share(0.0, 1, rng) == _share(0.0, 16, rng) == 0
     assert 0.2 < sum(_share(0.25, 1, rng) for _ in range(2000)) / 2000 < 0.3
 
 

@@ -16,7 +16,7 @@ from echosynth.generative.samplers import euler, exponential
 from echosynth.generative.shortcut import shortcut_loss
 from echosynth.networks.denoiser import Condition, Denoiser
 
-_FEW = 4  # samples
+FEW = 4  # samples: of fewer, a share is a matter of chance
 Generator = Any  # Denoiser, or PaperImageModel or PaperVideoModel of networks/paper.py
 
 
@@ -35,8 +35,8 @@ def loss_of(model: Generator, data: Tensor, condition: Condition, weight: Tensor
 
 
 def _share(share: float, count: int, rng: torch.Generator) -> int:
-    """How many of `count` samples are a share of them: the nearest number, or of a few samples those on whom a coin falls so."""
-    return round(share * count) if count >= _FEW or not share else int((torch.rand(count, generator=rng, device=rng.device) < share).sum())
+    """How many of `count` samples are a share of them: the nearest number and one at least, or of a few samples those on whom a coin falls so."""
+    return max(round(share * count), share > 0) if count >= FEW or not share else int((torch.rand(count, generator=rng, device=rng.device) < share).sum())
 
 
 def draw_images(model: Generator, noise: Tensor, steps: int, rngs: list[torch.Generator]) -> Tensor:

@@ -34,7 +34,7 @@ from echosynth.progress import progress
 from echosynth.randomness import torch_rng
 from echosynth.training.muon import Muon
 from echosynth.training.private import Private
-from echosynth.training.recorded import recorder
+from echosynth.training.recorded import Recorded
 
 
 class Training(NetworkConfig):
@@ -92,7 +92,7 @@ def fit(
 
     main = accelerator.is_main_process
     rng = torch.Generator(device)
-    recorded = recorder(step_module, rng) if steady and device.type == "cuda" and world == 1 and not private else None
+    replayed, recorded = steady and device.type == "cuda" and world == 1 and not private, None
     log = _Log(folder / "training.jsonl", start) if main else None
     bar = progress(title, config.steps, start) if main and start < config.steps else nullcontext(lambda n=1, note="": None)
     with _stop_signals() as stopped, ThreadPoolExecutor(1, "prefetch") as background, bar as advance:
@@ -106,7 +106,8 @@ def fit(
             torch.manual_seed(rng.initial_seed())  # dropout draws from the global generator
             if private:
                 values = private.backward(step_module, data, rng, step)
-            elif recorded:
+            elif replayed:
+                recorded = recorded or Recorded(step_module, data, rng)
                 values = recorded(data)
             else:
                 values = step_module(data, rng)

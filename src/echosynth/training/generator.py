@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from echosynth.cohort.latents import LatentStore, frame_indices
-from echosynth.generative.objective import Generator, loss_of
+from echosynth.generative.objective import FEW, Generator, loss_of
 from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
 from echosynth.networks.precision import precision_context
 from echosynth.progress import progress
@@ -125,8 +125,9 @@ def train_generator(
 ) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit). A `private` training draws patients evenly, whatever the balance."""
     batch = private.batch(windows.of_patient) if private else windows.batch
-    # diffusers' schedules are kept on the CPU, where a recording does not reach
-    fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private, steady=isinstance(model, Denoiser))
+    # diffusers' schedules are kept on the CPU, where a recording does not reach, and of a few samples each step tosses which are shortcuts.
+    steady = isinstance(model, Denoiser) and training.batch_size >= FEW
+    fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private, steady=steady)
 
 
 @torch.no_grad()

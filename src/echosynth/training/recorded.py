@@ -1,7 +1,5 @@
 """Steps of a training recorded as a CUDA graph: a network as small as ours computes for less time than Python takes to tell a GPU what to do (docs/performance.md)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,7 @@ class Recorded:
     """
 
     def __init__(self, step: nn.Module, batch: dict[str, Tensor], rng: torch.Generator):
+        before = rng.get_state()
         self.batch = {key: value.clone() for key, value in batch.items()}
         self.parameters = [p for p in step.parameters() if p.requires_grad]
         beside = torch.cuda.Stream()
@@ -31,6 +30,7 @@ class Recorded:
             self.values["loss"].backward()
         self.gradients = [p.grad for p in self.parameters]
         self._forget()
+        rng.set_state(before)
 
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The values of a step on `batch`; its gradients are left in the parameters."""
@@ -44,17 +44,3 @@ class Recorded:
     def _forget(self) -> None:
         for p in self.parameters:
             p.grad = None
-
-
-def recorder(step: nn.Module, rng: torch.Generator) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """A `Recorded` of the first batch it is given."""
-    made: list[Recorded] = []
-
-    def run(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        if not made:
-            state = rng.get_state()
-            made.append(Recorded(step, batch, rng))
-            rng.set_state(state)
-        return made[0](batch)
-
-    return run
