@@ -1,6 +1,6 @@
 """What each choice of the video model's recipe is worth: the recipe without it, trained for as long on the same latents.
 
-python -m benchmarks.ablations choices STORE JUDGE OUT --minutes 10 --seeds 2      (choices + 1) x seeds x minutes
+python -m benchmarks.ablations choices STORE JUDGE OUT --minutes 10 --seeds 2      choices x seeds x minutes (--only "AdamW alone" ...: some of them)
 python -m benchmarks.ablations widths STORE JUDGE OUT --minutes 5 10 20            three widths at several budgets, with a line fitted to the held-out loss
 
 STORE and JUDGE are finished studies: windows are drawn from the first's latents (that of a pre-training, say), and held-out anchors of the second are animated and read (benchmarks/steps.py).
@@ -10,7 +10,10 @@ Training starts from nothing. Prints a line of JSON a training, and keeps it in 
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -19,7 +22,11 @@ from benchmarks.steps import Judge
 from echosynth.cohort.latents import LatentStore
 from echosynth.config import StudyConfig, preset
 from echosynth.files import read_json, write_json
-from echosynth.networks.denoiser import Denoiser
+from echosynth.generative import objective
+from echosynth.generative.flow import interpolate, shift_time, weighted_error
+from echosynth.generative.samplers import advance
+from echosynth.networks.denoiser import Condition, Denoiser
+from echosynth.randomness import normal_like
 from echosynth.run import configure
 from echosynth.study import Study
 from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
@@ -27,6 +34,8 @@ from echosynth.training.generator import Windows, held_out_loss, measure_spread,
 CHOICES: dict[str, list[str]] = {
     "the recipe": [],
     "no shortcuts": ["video.shortcuts=0"],
+    "MeanFlow": [],
+    "consistency": [],
     "guidance at sampling": ["video.network.guidance=1"],
     "errors of all speeds alike": ["video.slow_weight=0"],
     "times as for a single frame": ["video.network.time_shift=1"],
@@ -36,6 +45,28 @@ CHOICES: dict[str, list[str]] = {
     "bands of eight frequencies": ["video.network.bands=[8,8,8,8,8,8,8,8,8]"],
     "no margins": ["video.network.margin=0", "video.network.bands=[1,1,1,1,1,1,2,3,5,10,38]"],
 }
+
+
+def mean_flow(
+    denoiser: Denoiser, data: torch.Tensor, condition: Condition, weight: torch.Tensor, rng: torch.Generator, shift: float, slow: float, first: float, to_end: bool = False
+) -> torch.Tensor:
+    """A step between two times, taught by the velocity over its `first` part and by the network's own step over the rest; in place of `shortcut_loss`.
+
+    As `first` goes to 0 this is the identity of MeanFlow (Geng et al. 2025), its derivative a finite difference; `to_end`, all steps reach the data, as in consistency training (Song et al. 2023).
+    """
+    noise = normal_like(data, rng)
+    start, end = torch.rand(2, len(data), generator=rng, device=rng.device).sort(0, descending=True).values
+    end = torch.zeros_like(end) if to_end else end
+    t, middle, after = (shift_time(time, shift).to(data.device) for time in (start, start - first * (start - end), end))
+    x = interpolate(data, noise, t)
+    with torch.no_grad():
+        part = advance(denoiser, x, denoiser(x, t, condition), t, middle, condition)
+        arrived = advance(denoiser, part, denoiser(part, middle, condition, after), middle, after, condition)
+        target = denoiser.bands.bridge(condition.shown(x, t), arrived, t, after)
+    return weighted_error(denoiser(x, t, condition, after) - target, weight, slow)
+
+
+LARGE_STEPS: dict[str, Callable] = {"MeanFlow": partial(mean_flow, first=0.05), "consistency": partial(mean_flow, first=0.1, to_end=True)}  # in place of shortcuts
 WIDTHS = (96, 160, 240)
 STEPS, PROBE = 4, 6  # of the sampler; of training, to be timed
 
@@ -64,7 +95,8 @@ def one(out: Path, name: str, options: list[str], store: Study, judge: Judge, mi
     if path.exists():
         return read_json(path)
     config = configure(preset("pretrain"), options=options)
-    model, found = train(store.folder("latents"), config, minutes, seed)
+    with patch.object(objective, "shortcut_loss", LARGE_STEPS.get(name, objective.shortcut_loss)):
+        model, found = train(store.folder("latents"), config, minutes, seed)
     found |= held_out_loss(model, LatentStore.open(store.folder("latents")), 0, config.video.training, "video model")
     guidance = 1.0 if model.config.guidance > 1 else preset("pretrain").video.network.guidance
     found |= {"choice": name, "seed": seed} | judge.measure(model, STEPS, guidance)
@@ -73,10 +105,10 @@ def one(out: Path, name: str, options: list[str], store: Study, judge: Judge, mi
     return found
 
 
-def choices(out: Path, store: Study, judge: Judge, minutes: float, seeds: int) -> None:
+def choices(out: Path, store: Study, judge: Judge, minutes: float, seeds: int, names: list[str]) -> None:
     """A row of a table for each choice, with the figures of each seed."""
-    for name, options in CHOICES.items():
-        rows = [one(out, name, options, store, judge, minutes, seed) for seed in range(seeds)]
+    for name in names:
+        rows = [one(out, name, CHOICES[name], store, judge, minutes, seed) for seed in range(seeds)]
         print(
             "| " + " | ".join([name, f"{rows[0]['steps']}", *(" ".join(f"{row[key]:.3g}" for row in rows) for key in ("r2", "rmse", "slope", "frechet") if key in rows[0])]) + " |"
         )
@@ -100,10 +132,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
     options = parser.parse_args()
     store, judge = Study.open(options.store), Judge(Study.open(options.judge), options.clips)
     if options.what == "choices":
-        choices(options.out, store, judge, options.minutes[0], options.seeds)
+        choices(options.out, store, judge, options.minutes[0], options.seeds, options.only)
     else:
         widths(options.out, store, judge, options.minutes)
 

@@ -125,7 +125,10 @@ def synthesize(
     videos: Annotated[int | None, typer.Option(min=1, help="how many clips")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="frames a clip, of any number: long clips are continued")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps of the video model")] = None,
-    ef: Annotated[str | None, typer.Option(help="cohort (the training histogram), balanced (evenly over its range), uniform (10-90 %), or a value in percent")] = None,
+    ef: Annotated[
+        str | None,
+        typer.Option(help="cohort (the training histogram), balanced (evenly over its range), mixed (half of the clips each way), uniform (10-90 %), or a value in percent"),
+    ] = None,
     ef_tolerance: Annotated[float | None, typer.Option(min=0, help="points by which the EF that a clip shows may miss the one asked for; others are drawn anew (0: any)")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes, whatever the batch size")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the new cohort; without it, the study's own synthetic cohort is made")] = None,

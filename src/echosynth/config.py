@@ -88,7 +88,10 @@ class SynthesisSection(Section):
         "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
     )
     max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
-    ef: str = Field("cohort", description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), uniform (10-90 %), or a value in percent")
+    ef: str = Field(
+        "cohort",
+        description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), mixed (half of the clips each way), uniform (10-90 %), or a value in percent",
+    )
     ef_tolerance: float = Field(
         0.0, ge=0, description="points by which the EF that the study's regressor reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF"
     )
@@ -97,13 +100,13 @@ class SynthesisSection(Section):
     @field_validator("ef")
     @classmethod
     def _known(cls, ef: str) -> str:
-        if ef not in ("cohort", "balanced", "uniform"):
+        if ef not in ("cohort", "balanced", "mixed", "uniform"):
             try:
                 value = float(ef)
             except ValueError:
                 value = -1.0
             if not 0 <= value <= 100:
-                raise ValueError(f"give cohort, balanced, uniform, or a value from 0 to 100 percent, not {ef!r}")
+                raise ValueError(f"give cohort, balanced, mixed, uniform, or a value from 0 to 100 percent, not {ef!r}")
         return ef
 
 
@@ -219,7 +222,7 @@ class StudyConfig(Section):
                 raise ValueError(f"dp.epsilon: {name}.training.steps must be 0, since the {name} learns without noise; give --dp epsilon={self.dp.epsilon:g}, which sees to it")
         if self.autoencoder.encoder != "frozen":
             raise ValueError("dp.epsilon: autoencoder.encoder must be frozen, since the scale of trained latents is measured on patients")
-        if self.synthesis.ef in ("cohort", "balanced"):
+        if self.synthesis.ef in ("cohort", "balanced", "mixed"):
             raise ValueError(f"dp.epsilon: synthesis.ef must not be {self.synthesis.ef}, since the histogram of EFs is the patients'; set it to uniform")
         if self.synthesis.ef_tolerance:
             raise ValueError("dp.epsilon: synthesis.ef_tolerance must be 0, since the regressor that chooses the clips learns from patients without noise")
@@ -352,7 +355,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=100, image=100, reid=0, video=10, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         # Errors in EF flatten what a regressor learns, most where a histogram has a peak (docs/decisions.md).
-        SynthesisSection(videos=600, steps=2, image_steps=2, ef="balanced", ef_tolerance=5.0),
+        SynthesisSection(videos=750, steps=2, image_steps=2, ef="mixed", ef_tolerance=5.0),
         fine_tune=True,
         evaluation=_QUICK | {"judge": "held-out"},
         segmentation=SegmentationSection(enabled=False),

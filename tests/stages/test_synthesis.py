@@ -61,6 +61,11 @@ def test_balanced_efs_lie_evenly_within_the_histogram(cohort):
     assert abs((ef < (low + high) / 2).mean() - 0.5) < 0.03
 
 
+def test_mixed_efs_follow_the_histogram_half_of_the_time(cohort):
+    low = {law: (make_plan(cohort, 4000, law, 0).ef < 40).mean() for law in ("cohort", "balanced", "mixed")}
+    assert abs(low["balanced"] - low["cohort"]) > 0.1 and low["mixed"] == pytest.approx((low["cohort"] + low["balanced"]) / 2, abs=0.03)
+
+
 def test_uniform_and_fixed_efs(cohort):
     ef = make_plan(cohort, 2000, "uniform", 0).ef
     assert 10 <= ef.min() < 11 and 89 < ef.max() <= 90 and abs(ef.mean() - 50) < 2

@@ -17,7 +17,7 @@ from echosynth.metrics.ejection import agreement
 from echosynth.metrics.encoders import InDomain
 from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
-from echosynth.networks.regressor import predict_ef
+from echosynth.networks.regressor import RegressorConfig, predict_ef
 from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_ef, tidy, train_regressor
@@ -84,6 +84,11 @@ class Reader:
                 "raise evaluation.training.steps, or set synthesis.ef_tolerance to 0"
             )
         return cls(regressor, line.slope, line.intercept)
+
+    def every(self, fps: float) -> int:
+        """Of frames at `fps`, every how many-th are enough to be read."""
+        config = self.regressor.config
+        return max(1, int(fps // config.fps)) if isinstance(config, RegressorConfig) else 1
 
     def read(self, frames: np.ndarray, fps: float) -> float:
         """EF in percent of frames uint8 (T, H, W)."""

@@ -81,13 +81,16 @@ def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
 
 
 def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
-    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = evenly from its 1st to its 99th percentile; "uniform" = U(10, 90);
-    else the value itself."""
+    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = evenly from its 1st to its 99th percentile; "mixed" = one way or the other, by the
+    toss of a coin; "uniform" = U(10, 90); else the value itself."""
     if ef == "cohort":
         return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
     if ef == "balanced":
         low, high = np.percentile(train, [1, 99])
         return lambda rng: rng.uniform(low, high)
+    if ef == "mixed":
+        ways = [ef_law(way, train) for way in ("cohort", "balanced")]
+        return lambda rng: ways[rng.integers(2)](rng)
     if ef == "uniform":
         return lambda rng: rng.uniform(10, 90)
     return lambda rng: float(ef)
@@ -207,12 +210,21 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
         return kept
 
     def obeys(slot: int, read: list[float]) -> bool:
+        return not read or abs(float(np.mean(read)) - plan.ef[slot]) <= options.ef_tolerance
+
+    def shown(slot: int, latents: torch.Tensor, read: list[float]) -> np.ndarray:
+        """The frames uint8 (n, S, S) of a piece, whose EF is added to `read`. Of a clip in one piece that shows another EF only those that were read: decoding is most of what a clip costs."""
         if models.reader is None:
-            return True
-        ef = float(np.mean(read))
-        missed = bool(abs(ef - plan.ef[slot]) > options.ef_tolerance)
-        rows[slot][-1] |= {"ef_read": ef, "missed_ef": missed}
-        return not missed
+            return decode_clip(models.autoencoder, latents)
+        every = models.reader.every(fps)
+        some = decode_clip(models.autoencoder, latents[::every])
+        read.append(models.reader.read(some, fps / every))
+        others = np.arange(len(latents)) % every > 0
+        if not others.any() or (len(latents) == options.frames and not obeys(slot, read)):
+            return some
+        frames = np.empty((len(latents), *some.shape[1:]), np.uint8)
+        frames[~others], frames[others] = some, decode_clip(models.autoencoder, latents[others])
+        return frames
 
     def animate(members: list[int], anchors: torch.Tensor, attempt: int) -> Iterator[torch.Tensor]:
         """Places and their latent frames (B, C, h, w) -> latent videos, piece by piece (B, n, C, h, w); places that are -1 only fill the shape."""
@@ -243,12 +255,12 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
                 for part in animate(members, anchors, attempt):
                     for slot, i in row.items():
                         seen[slot].append(models.reid.embed(part[i]))
-                        shown = decode_clip(models.autoencoder, part[i])
-                        writers[slot].write(shown)
-                        if models.reader is not None:
-                            read[slot].append(models.reader.read(shown, fps))
+                        writers[slot].write(shown(slot, part[i], read[slot]))
                 for slot, writer in writers.items():
-                    if screened(slot, attempt, "video", torch.cat(seen[slot])) and obeys(slot, read[slot]):
+                    passed, obedient = screened(slot, attempt, "video", torch.cat(seen[slot])), obeys(slot, read[slot])
+                    if passed and read[slot]:
+                        rows[slot][-1] |= {"ef_read": float(np.mean(read[slot])), "missed_ef": not obedient}
+                    if passed and obedient:
                         kept.add(slot)
                     else:
                         writer.discard()
