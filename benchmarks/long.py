@@ -23,7 +23,7 @@ from echosynth.metrics.encoders import InDomain
 from echosynth.metrics.temporal import beat, motion_trace
 from echosynth.metrics.texture import lit_region
 from echosynth.networks.regressor import predict_ef
-from echosynth.stages.evaluation import joins as joins_of
+from echosynth.stages.evaluation import joins, seam_frames
 from echosynth.stages.synthesis import release
 from echosynth.study import Study
 
@@ -39,7 +39,8 @@ def drawn(study: Path, out: Path, videos: int, frames: int) -> dict:
 
 
 def draw(study: Study, out: Path, videos: int, frames: int, done: Path) -> None:
-    options = study.config.synthesis.model_copy(update={"videos": videos, "frames": frames, "batch_size": 1})
+    # An attempt takes minutes, and none is drawn anew for its EF.
+    options = study.config.synthesis.model_copy(update={"videos": videos, "frames": frames, "batch_size": 1, "ef_tolerance": 0.0})
     write_json(done, release(study, out, options, study.config.seed))
 
 
@@ -85,16 +86,16 @@ def main() -> None:
     short, long = (drawn(options.study, options.out, options.videos, frames) for frames in (network.frames - 2 * network.margin, options.frames))
     print(json.dumps({"memory_mb": {"one window": short["memory_mb"], "long": long["memory_mb"]}, "seconds_a_clip": long["seconds_per_clip"]}), flush=True)
     encoder, made = InDomain.open(study.folder("regressor"), study.config.evaluation.network), read_cohort(options.out / str(options.frames), splits=False)
-    joins = np.array(joins_of(network, section))
+    touched = np.array(seam_frames(network, section))
     for row in made.clips.itertuples():
         clip, fps = read_clip(made.path(row.name))
-        jumps = motion.seams(clip, joins)
+        jumps = motion.seams(clip, touched)
         told = {
             "median_rank": round(float(np.median(jumps.quantiles)), 3),
             "above_95_percent": round(float(np.mean(jumps.quantiles > 0.95)), 3),
             "ratio": round(float(np.median(jumps.ratios)), 3),
         }
-        print(json.dumps({"asked": row.ef} | drift(clip, fps, encoder) | {"joins": len(joins)} | told), flush=True)
+        print(json.dumps({"asked": row.ef} | drift(clip, fps, encoder) | {"joins": len(joins(network, section))} | told), flush=True)
 
 
 if __name__ == "__main__":

@@ -355,7 +355,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=100, image=100, reid=0, video=10, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         # Errors in EF flatten what a regressor learns, most where a histogram has a peak (docs/decisions.md).
-        SynthesisSection(videos=750, steps=2, image_steps=2, ef="mixed", ef_tolerance=5.0),
+        SynthesisSection(videos=700, steps=2, image_steps=2, ef="mixed", ef_tolerance=5.0),
         fine_tune=True,
         evaluation=_QUICK | {"judge": "held-out"},
         segmentation=SegmentationSection(enabled=False),

@@ -66,9 +66,9 @@ def test_windows_cover_the_clip_and_stay_inside(frames, fps):
 
 
 def test_windows_are_the_frames_shrunk():
-    clip = np.random.default_rng(0).integers(0, 256, (64, 64, 64), dtype=np.uint8)
+    clip = np.random.default_rng(0).integers(0, 256, (66, 64, 64), dtype=np.uint8)
     found = windows(clip, 32.0, SMALL)
-    assert found.shape == (2, 32, 32, 32)
+    assert found.shape == (2, 32, 32, 32) and windows(clip[:64], 32.0, SMALL).shape == (1, 32, 32, 32)
     assert found[0, 3] == pytest.approx(np.rint(clip[6].reshape(32, 2, 32, 2).mean((1, 3))) / 127.5 - 1, abs=0.01)
 
 

@@ -12,7 +12,7 @@ from echosynth.files import read_json
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.regressor import RegressorConfig
 from echosynth.stages import evaluation, regressor, segmentation
-from echosynth.stages.evaluation import joins
+from echosynth.stages.evaluation import joins, seam_frames
 from echosynth.stages.start import save_cohort
 from echosynth.study import Stage, Study
 from echosynth.training.fit import Training
@@ -146,4 +146,6 @@ def test_windows_are_joined_where_the_margins_leave_off():
     network = demo.video.network.model_copy(update={"bands": (1, 1, 70), "margin": 4})
     options = demo.synthesis.model_copy(update={"frames": 170})
     assert joins(network, options) == (64, 116, 168) and joins(paper.video.network, paper.synthesis) == (64, 96, 128, 160)
-    assert joins(network, options.model_copy(update={"long_videos": "windowed"})) == (68, 100, 132, 164)
+    windowed = options.model_copy(update={"long_videos": "windowed"})
+    assert joins(network, windowed) == seam_frames(network, windowed) == (68, 100, 132, 164)
+    assert seam_frames(network, options) == (*range(64, 69), *range(116, 121), 168, 169)  # each piece fades in over four frames

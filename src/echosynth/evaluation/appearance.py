@@ -23,7 +23,7 @@ _FRAMES = 16  # that the spectra over time need
 def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: float, clips: int, joins: tuple[int, ...], seed: int) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """Figures of at most `clips` clips of either kind, evenly chosen, at `fps` (or a clip's own rate, where that is lower); the table of the clips, without names, and their motion over time.
 
-    `joins` are the frames at which long synthetic clips were pieced together. Raises InputError when a video cannot be read.
+    `joins` are the frames of long synthetic clips whose difference from the one before comes of piecing them together. Raises InputError when a video cannot be read.
     """
     chosen = {"real": _spread(held_out, clips), "synthetic": _spread(synthetic.clips, clips)}
     rows, traces, vectors = [], [], {"real": [], "synthetic": []}

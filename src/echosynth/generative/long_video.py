@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from echosynth.generative.flow import Velocity, interpolate
+from echosynth.generative.flow import Velocity
 from echosynth.generative.samplers import OnStep, exponential
 from echosynth.networks.denoiser import Condition, Denoiser
 
-SETTLE = 8.0  # frames over which a window's first difference from what it continues dies away
 OVERLAP = 16  # frames that a continued window is told
 STRIDE = 32  # frames from one overlapping window to the next, as published
-_LATE = 0.3  # the time at which a window is asked how it shows the known frames: nearly all is decided
 
 
 def stream_video(
@@ -31,13 +29,12 @@ def stream_video(
 
     `noise(k)` is the noise of window k, always a whole window (B, denoiser.config.frames, C, h, w); anchor (B, C, h, w); labels (B, L). Window 0 shows the anchor's
     heart at a free phase. Each later window is told the last `overlap` frames as known ones at its start, keeps the anchor, and yields what comes after them. The first and last `denoiser.config.margin`
-    frames that are not told are thrown away. The network shows the known frames a little differently from what they are; that difference at the last of them is taken out of the new frames,
-    dying away over `SETTLE`, or it would be seen as a jump.
+    frames that are not told are thrown away, but for this: into its first new frames a window fades from the last ones of the window before it, which show the same moments, or the first would be seen as a jump.
     """
     window, margin = denoiser.config.frames, denoiser.config.margin
     assert 0 < overlap <= window - 2 * margin and overlap < window - margin and frames > 0
     done = k = 0
-    tail = None
+    tail = beyond = None
     while done < frames:
         known = mask = None
         start = noise(k)
@@ -47,22 +44,18 @@ def stream_video(
         condition = Condition(labels, anchor, known, mask)
         sample = sampler(denoiser, start, condition, steps, on_step=on_step, guidance=guidance, shift=denoiser.config.time_shift)
         fresh = sample[:, overlap if k else margin : window - margin]
-        if tail is not None:
-            seam = tail[:, -1:] - _shown(denoiser, sample, start, condition)[:, overlap - 1 : overlap]
-            fade = torch.exp(-torch.arange(fresh.shape[1], device=fresh.device) / SETTLE)
-            fresh = fresh + seam * fade.view(1, -1, 1, 1, 1)
+        if beyond is not None:
+            fresh = torch.cat((torch.lerp(beyond, fresh[:, :margin], _fade(margin, fresh)), fresh[:, margin:]), 1)
+        beyond = sample[:, window - margin :]
         tail = (fresh if tail is None else torch.cat((tail, fresh), 1))[:, -overlap:]
         yield fresh[:, : frames - done]
         done += fresh.shape[1]
         k += 1
 
 
-@torch.no_grad()
-def _shown(denoiser: Denoiser, sample: Tensor, noise: Tensor, condition: Condition) -> Tensor:
-    """The network's own estimate of the data (B, T, C, h, w), in which the known frames are as it shows them."""
-    t = torch.full((len(sample),), _LATE, device=sample.device)
-    noisy = torch.where(condition.told, (1 - _LATE) * condition.known, interpolate(sample, noise, t))
-    return noisy - _LATE * denoiser(noisy, t, condition)
+def _fade(frames: int, like: Tensor) -> Tensor:
+    """Weights (1, frames, 1, 1, 1) of what is faded in, along half a cosine: so the first and the last of them hardly differ from one side alone."""
+    return ((1 - torch.cos(torch.pi * torch.arange(1, frames + 1, device=like.device) / (frames + 1))) / 2).view(1, -1, 1, 1, 1)
 
 
 def windowed(denoise: Velocity, window: int = 64, stride: int = STRIDE) -> Velocity:

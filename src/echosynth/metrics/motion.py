@@ -51,7 +51,7 @@ class Seams:
 
 
 def seams(clip: np.ndarray, joins: np.ndarray) -> Seams:
-    """Whether a clip uint8 (T, H, W) jumps where it was joined: `joins` (J,) are the first frames of the pieces but the first.
+    """Whether a clip uint8 (T, H, W) jumps where it was joined: `joins` (J,) are the frames whose difference from the one before a join has touched: the first of a piece at least.
 
     A change is the mean absolute difference of two successive frames. Over many clips without seams the quantiles are uniform in [0, 1] with mean 0.5 (ties count half); all near 1 is a seam that can be seen.
     """

@@ -100,9 +100,9 @@ def window_indices(start: float, config: RegressorConfig, source_fps: float, fra
 
 
 def window_starts(config: RegressorConfig, source_fps: float, frames: int, most: int) -> np.ndarray:
-    """Starts in seconds of evenly spread windows that together cover a clip: just enough, at least 2, at most `most`; one for a clip no longer than a window."""
+    """Starts in seconds of evenly spread windows that together cover a clip: just enough, at least 2, at most `most`; one for a clip that is longer than a window by less than a frame of it."""
     room = (frames - 1) / source_fps - (config.frames - 1) / config.fps
-    if room <= 0:
+    if room < 1 / config.fps:
         return np.zeros(1)
     count = min(most, max(2, int(np.ceil(room / (config.frames / config.fps))) + 1))
     return np.linspace(0, room, count)

@@ -36,7 +36,7 @@ def run(study: Study) -> dict:
         config.seed,
         config.video.fps,
         _measured(study, synthetic.clips["name"]),
-        joins(config.video.network, config.synthesis),
+        seam_frames(config.video.network, config.synthesis),
     )
 
     def finish() -> dict:
@@ -63,6 +63,12 @@ def joins(network: GeneratorNetwork, options: SynthesisSection) -> tuple[int, ..
     window, margin = network.frames, network.margin
     first, every = (window - margin, STRIDE) if options.long_videos == "windowed" else (window - 2 * margin, window - margin - OVERLAP)
     return tuple(range(first, options.frames, every))
+
+
+def seam_frames(network: GeneratorNetwork, options: SynthesisSection) -> tuple[int, ...]:
+    """The frames whose difference from the one before them a join may have changed: the first of a piece and, where one fades into the next (generative/long_video.py), those until it is by itself."""
+    faded = 0 if options.long_videos == "windowed" else network.margin
+    return tuple(frame for join in joins(network, options) for frame in range(join, min(join + faded + 1, options.frames)))
 
 
 def _measured(study: Study, names: pd.Series) -> Volumes:
