@@ -1,14 +1,17 @@
 """How clips look and move, without a network: beat, flicker, grey levels, speckle, radiomics, spectra, optical flow, seams. Real and synthetic clips side by side at one frame rate."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from echosynth.cohort.echonet import Cohort
 from echosynth.cohort.video import read_clip, to_square
+from echosynth.cores import each
 from echosynth.evaluation.fidelity import with_floor
 from echosynth.metrics.floor import Measure, distance_with_floor
 from echosynth.metrics.frechet import frechet_with_floor
-from echosynth.metrics.motion import flow_statistics, seams
+from echosynth.metrics.motion import Seams, flow_statistics, seams
 from echosynth.metrics.radiomics import radiomic_features
 from echosynth.metrics.spectrum import speckle_spectrum, spectrum_distance, temporal_spectrum
 from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, resample
@@ -26,21 +29,24 @@ def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: flo
     `joins` are the frames of long synthetic clips whose difference from the one before comes of piecing them together. Raises InputError when a video cannot be read.
     """
     chosen = {"real": _spread(held_out, clips), "synthetic": _spread(synthetic.clips, clips)}
-    rows, traces, vectors = [], [], {"real": [], "synthetic": []}
-    jumps = []
-    with progress("motion and texture", sum(map(len, chosen.values()))) as advance:
-        for kind, cohort in (("real", real), ("synthetic", synthetic)):
-            for number, name in enumerate(chosen[kind]["name"]):
-                whole, own = read_clip(cohort.path(name))
-                clip, rate = resample(to_square(whole), own, fps), min(own, fps)
-                trace = motion_trace(clip)
-                rows.append({"kind": kind, "clip": number} | _figures(clip, trace, rate))
-                vectors[kind].append(_vectors(clip, rate))
-                if number < PLOTTED:
-                    traces.append(pd.DataFrame({"kind": kind, "clip": number, "time_s": np.arange(len(trace)) / rate, "value": trace}))
-                if kind == "synthetic" and joins and len(whole) > max(joins):
-                    jumps.append(seams(whole, np.array(joins)))
-                advance()
+
+    def look(one: tuple[str, int, Path]) -> tuple[dict, dict[str, np.ndarray], pd.DataFrame, Seams | None]:
+        kind, number, path = one
+        whole, own = read_clip(path)
+        clip, rate = resample(to_square(whole), own, fps), min(own, fps)
+        trace = motion_trace(clip)
+        plotted = pd.DataFrame({"kind": kind, "clip": number, "time_s": np.arange(len(trace)) / rate, "value": trace})
+        jumps = seams(whole, np.array(joins)) if kind == "synthetic" and joins and len(whole) > max(joins) else None
+        return {"kind": kind, "clip": number} | _figures(clip, trace, rate), _vectors(clip, rate), plotted, jumps
+
+    clips_of = [(kind, number, cohort.path(name)) for kind, cohort in (("real", real), ("synthetic", synthetic)) for number, name in enumerate(chosen[kind]["name"])]
+    found = []
+    with progress("motion and texture", len(clips_of)) as advance:
+        for one in each(look, clips_of):
+            found.append(one)
+            advance()
+    rows, traces, jumps = [row for row, *_ in found], [plotted for row, _, plotted, _ in found if row["clip"] < PLOTTED], [jump for *_, jump in found if jump is not None]
+    vectors = {kind: [vector for row, vector, *_ in found if row["kind"] == kind] for kind in chosen}
     table = pd.DataFrame(rows)
     metrics = {}
     for kind, group in table.groupby("kind"):

@@ -18,6 +18,7 @@ from echosynth.cohort.echonet import Cohort
 from echosynth.cohort.latents import LatentStore, frame_indices
 from echosynth.cohort.video import read_frames, to_square
 from echosynth.config import ScreenSection
+from echosynth.cores import each
 from echosynth.files import atomic_file
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.kinds import kind_of
@@ -156,32 +157,27 @@ def _plant(
     chosen = numpy_rng(seed, "planted").permutation(train)
     images, videos = chosen[: options.planted_images], chosen[: options.planted_videos]
     clips = cohort.clips.set_index("name", drop=False)
+
+    def screened(group: tuple[str, np.ndarray]) -> list[tuple]:
+        sample, places = group
+        count, kinds = (1, KINDS) if sample == "image" else (options.frames, NEAR)
+        rngs = [numpy_rng(seed, "planted copy", int(row), count) for row in places]
+        originals = [original(cohort, clips.loc[store.index["name"].iloc[row]], count, options.fps, 8 * encoder.config.size, rng) for row, rng in zip(places, rngs, strict=True)]
+        found = []
+        for kind, made in copies(originals, rngs, autoencoder, kinds):
+            latents = encode_clip(autoencoder, np.concatenate(made))
+            for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
+                verdict = screen.verdict(embeddings, sample)
+                kept_by_published = bool(published.screen(embeddings[:1].cpu().numpy()).kept[0])
+                found.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept, kept_by_published))
+        return found
+
+    groups = [(sample, some[first : first + size]) for sample, some, size in (("image", images, _TOGETHER), ("video", videos, 1)) for first in range(0, len(some), size)]
     rows = []
     with progress("planted copies", len(images) + len(videos)) as advance:
-        for sample, some, count, kinds, together in (("image", images, 1, KINDS, _TOGETHER), ("video", videos, options.frames, NEAR, 1)):
-            for first in range(0, len(some), together):
-                group = some[first : first + together]
-                rngs = [numpy_rng(seed, "planted copy", int(row), count) for row in group]
-                originals = [
-                    original(cohort, clips.loc[store.index["name"].iloc[row]], count, options.fps, 8 * encoder.config.size, rng) for row, rng in zip(group, rngs, strict=True)
-                ]
-                for kind, made in copies(originals, rngs, autoencoder, kinds):
-                    latents = encode_clip(autoencoder, np.concatenate(made))
-                    for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
-                        verdict = screen.verdict(embeddings, sample)
-                        rows.append(
-                            (
-                                sample,
-                                kind.name,
-                                float(kind.strength),
-                                kind.near,
-                                verdict.score,
-                                verdict.p,
-                                not verdict.kept,
-                                bool(published.screen(embeddings[:1].cpu().numpy()).kept[0]),
-                            )
-                        )
-                advance(len(group))
+        for (_, places), found in zip(groups, each(screened, groups, encoder, autoencoder), strict=True):
+            rows += found
+            advance(len(places))
     return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged", "published"])
 
 
