@@ -103,11 +103,11 @@ ENTRIES: dict[str, Entry] = {
     "trtr.r2": Entry("R²", _R2, "", 2, brief="trained on real (TRTR), R²"),
     "trtr.mae": Entry("MAE", _MAE, POINTS, 1),
     "trtr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
-    "tstr.r2": Entry("R²", _R2, "", 2, Target(0.75, "at least"), brief="trained on synthetic (TSTR), R²"),
+    "tstr.r2": Entry("R²", _R2, "", 2, Target(0.80, "at least"), brief="trained on synthetic (TSTR), R²"),
     "tstr.mae": Entry("MAE", _MAE, POINTS, 1),
     "tstr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
     "tstr.r2_of_trtr": Entry(
-        "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on real ones", "", 2, Target(0.85, "at least"), brief="  relative to TRTR"
+        "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on real ones", "", 2, Target(0.90, "at least"), brief="  relative to TRTR"
     ),
     "tstr.verdict": Entry(
         "Verdict", "whether training on synthetic clips loses at most 1.0 EF points of MAE against training on real ones (non-inferior), more (inferior), or cannot be told"
