@@ -1,6 +1,6 @@
 """What each choice of the video model's recipe is worth: the recipe without it, trained for as long on the same latents.
 
-python -m benchmarks.ablations choices STORE JUDGE OUT --minutes 10 --seeds 2      choices x seeds x minutes (--only "AdamW alone" ...: some of them)
+python -m benchmarks.ablations choices STORE JUDGE OUT --minutes 10 --seeds 2      choices x seeds x minutes (--only "AdamW alone" ...: some of them; --set video.network.dim=96 ...: of a smaller network)
 python -m benchmarks.ablations widths STORE JUDGE OUT --minutes 5 10 20            three widths at several budgets, with a line fitted to the held-out loss
 
 STORE and JUDGE are finished studies: windows are drawn from the first's latents (that of a pre-training, say), and held-out anchors of the second are animated and read (benchmarks/steps.py).
@@ -105,20 +105,20 @@ def one(out: Path, name: str, options: list[str], store: Study, judge: Judge, mi
     return found
 
 
-def choices(out: Path, store: Study, judge: Judge, minutes: float, seeds: int, names: list[str]) -> None:
+def choices(out: Path, store: Study, judge: Judge, minutes: float, seeds: int, names: list[str], common: list[str]) -> None:
     """A row of a table for each choice, with the figures of each seed."""
     for name in names:
-        rows = [one(out, name, CHOICES[name], store, judge, minutes, seed) for seed in range(seeds)]
+        rows = [one(out, name, common + CHOICES[name], store, judge, minutes, seed) for seed in range(seeds)]
         print(
             "| " + " | ".join([name, f"{rows[0]['steps']}", *(" ".join(f"{row[key]:.3g}" for row in rows) for key in ("r2", "rmse", "slope", "frechet") if key in rows[0])]) + " |"
         )
 
 
-def widths(out: Path, store: Study, judge: Judge, budgets: list[float]) -> None:
+def widths(out: Path, store: Study, judge: Judge, budgets: list[float], common: list[str]) -> None:
     """Loss against compute, and the exponent of a power law through the best of each budget."""
     best = []
     for minutes in budgets:
-        rows = [one(out, f"width {dim}", [f"video.network.dim={dim}"], store, judge, minutes, 0) for dim in WIDTHS]
+        rows = [one(out, f"width {dim}", [*common, f"video.network.dim={dim}"], store, judge, minutes, 0) for dim in WIDTHS]
         best.append(min(row["loss_val"] for row in rows))
     slope, level = np.polyfit(np.log(budgets), np.log(best), 1)
     print(json.dumps({"minutes": budgets, "best_loss": best, "exponent": round(float(slope), 4), "loss_at_one_minute": round(float(np.exp(level)), 4)}))
@@ -133,12 +133,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
+    parser.add_argument("--set", nargs="+", default=[], help="options of all trainings, as of `echosynth run --set`")
     options = parser.parse_args()
     store, judge = Study.open(options.store), Judge(Study.open(options.judge), options.clips)
     if options.what == "choices":
-        choices(options.out, store, judge, options.minutes[0], options.seeds, options.only)
+        choices(options.out, store, judge, options.minutes[0], options.seeds, options.only, options.set)
     else:
-        widths(options.out, store, judge, options.minutes)
+        widths(options.out, store, judge, options.minutes, options.set)
 
 
 if __name__ == "__main__":
