@@ -17,7 +17,7 @@ from echosynth.metrics.ejection import agreement
 from echosynth.metrics.encoders import InDomain
 from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
-from echosynth.networks.regressor import RegressorConfig, predict_ef
+from echosynth.networks.regressor import predict_ef
 from echosynth.stages.start import cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_ef, tidy, train_regressor
@@ -65,6 +65,7 @@ class Reader:
     """
 
     regressor: Network
+    fps: float | None  # at which it reads; None: the clip's own
     slope: float
     intercept: float  # percent
 
@@ -72,23 +73,22 @@ class Reader:
     def of(cls, study: Study, device: torch.device) -> "Reader":
         """That of a study whose stage `regressor` is done; its line is that of the validation patients. Raises InputError where it hardly follows EF."""
         folder = study.folder("regressor")
-        regressor = InDomain.open(folder, study.config.evaluation.network, device).regressor
+        encoder = InDomain.open(folder, study.config.evaluation.network, device)
         table = pd.read_parquet(folder / PREDICTIONS)
         known = table[table["split"] == "VAL"]
         if len(known) < _ENOUGH:
-            return cls(regressor, 1.0, 0.0)
+            return cls(encoder.regressor, encoder.fps, 1.0, 0.0)
         line = agreement(known["ef"].to_numpy(), known["predicted"].to_numpy())
         if not line.slope >= _LEAST_SLOPE:
             raise InputError(
                 f"synthesis.ef_tolerance: on validation patients the study's regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; "
                 "raise evaluation.training.steps, or set synthesis.ef_tolerance to 0"
             )
-        return cls(regressor, line.slope, line.intercept)
+        return cls(encoder.regressor, encoder.fps, line.slope, line.intercept)
 
     def every(self, fps: float) -> int:
         """Of frames at `fps`, every how many-th are enough to be read."""
-        config = self.regressor.config
-        return max(1, int(fps // config.fps)) if isinstance(config, RegressorConfig) else 1
+        return max(1, int(fps // self.fps)) if self.fps else 1
 
     def read(self, frames: np.ndarray, fps: float) -> float:
         """EF in percent of frames uint8 (T, H, W)."""
