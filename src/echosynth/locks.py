@@ -39,12 +39,15 @@ def exclusive(folder: Path, command: str) -> Iterator[None]:
             handle = _take(root, folder, command)
             _held[root] = 1
     stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(handle, stop), name="lock", daemon=True)
     if handle is not None:
-        threading.Thread(target=_beat, args=(handle, stop), name="lock", daemon=True).start()
+        beat.start()
     try:
         yield
     finally:
         stop.set()
+        if handle is not None:
+            beat.join()  # or it would touch whatever file has the number of this one next
         with _guard:
             _held[root] -= 1
             if not _held[root]:
