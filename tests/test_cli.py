@@ -158,9 +158,10 @@ def test_a_study_is_gone_on_with_by_its_name_alone(tmp_path):
     Study.create(root, preset("smoke"), tmp_path / "cohort", "f1")
     (root / "cohort").mkdir()
     (root / "cohort" / "cohort.parquet").touch()
+    Study.open(root).register_cohort(root / "cohort" / "cohort.parquet")
     assert open_or_create(root).config == preset("smoke")
     assert open_or_create(root, tmp_path / "cohort", seed=0).config == preset("smoke")  # the cohort is not inspected again
-    with pytest.raises(InputError, match="seed was 0, now 3"):
+    with pytest.raises(InputError, match="seed was 0, is 3 now"):
         open_or_create(root, seed=3)
     with pytest.raises(InputError, match="other options"):
         open_or_create(root, preset_name="demo")

@@ -10,6 +10,8 @@ from safetensors.numpy import save_file
 from echosynth.cohort.video import write_clip
 from echosynth.config import preset
 from echosynth.files import write_json
+from echosynth.manifest import manifest_of, root_hash
+from echosynth.seals import write_sealed
 from echosynth.study import Study
 
 SECRET = "0XPATIENT"  # begins the name of every clip of the cohort: none may reach the page
@@ -105,5 +107,13 @@ def make_study(root: Path, clips: int = 6, points: int = 40) -> Study:
     for i, stage in enumerate(STAGES):
         about = {"stage": stage, "key": f"{i:064x}", "seed": 0, "seconds": 10.0 + 7 * i, "finished": f"2026-01-02T03:{10 + i}:00+00:00", "memory_mb": 900.0 + i}
         summary = {"clips": clips, "out": str(root), "scores": {"best": 0.5}} | (REID if stage == "reid" else {})
-        write_json(study.folder(stage) / "stage.json", about | {"versions": {"torch": "2.9.0", "python": "3.11.2"}, "summary": summary})
+        record(study, stage, about | {"versions": {"torch": "2.9.0", "python": "3.11.2"}, "summary": summary})
     return study
+
+
+def record(study: Study, stage: str, about: dict) -> None:
+    """Declares a stage done, with the files that lie in its folder now."""
+    folder = study.folder(stage)
+    folder.mkdir(exist_ok=True)
+    artefacts = manifest_of(folder, without=("stage.json", "begun.json"))
+    write_sealed(folder / "stage.json", {"inputs": {}, "root": root_hash(artefacts), "artefacts": artefacts} | about, study.seal_key)

@@ -67,6 +67,7 @@ def run(
 ) -> None:
     """Carry out a study, or go on with it: every stage that is not done, then the report."""
     from echosynth import joint, processes
+    from echosynth.private import working
     from echosynth.run import carry_out, open_or_create
     from echosynth.stages.budget import private_options
     from echosynth.study import Study
@@ -74,14 +75,16 @@ def run(
     if dp is not None:
         options = [*private_options(dp), *(options or [])]
     cohorts = cohort or []
-    if len(cohorts) > 1 or joint.is_joint(study):
-        given = joint.named(cohorts) if cohorts else None
-        roots = processes.on_first(lambda: [part.root for part in joint.open_or_create_joint(study, given, preset, seed, init, options, skip_bad, width)])
-        joint.carry_out_joint([Study.open(root) for root in roots])
-    else:
-        one = Path(cohorts[0]) if cohorts else None
-        roots = [processes.on_first(lambda: open_or_create(study, one, preset, seed, init, options, skip_bad, width=width).root)]
-        carry_out(Study.open(study))
+    with working(study, "run"):
+        if len(cohorts) > 1 or joint.is_joint(study):
+            given = joint.named(cohorts) if cohorts else None
+            roots = processes.on_first(lambda: [part.root for part in joint.open_or_create_joint(study, given, preset, seed, init, options, skip_bad, width)])
+            joint.carry_out_joint([Study.open(root) for root in roots])
+        else:
+            one = Path(cohorts[0]) if cohorts else None
+            roots = [study]
+            processes.on_first(lambda: open_or_create(study, one, preset, seed, init, options, skip_bad, width=width).report_edits())
+            carry_out(Study.open(study))
     if processes.state().is_main_process:
         for root in roots:
             _print_results(root)
@@ -107,7 +110,8 @@ def _stage_verb(verb_name: str, help: str, stage: str | None = None) -> None:
         from echosynth.run import carry_out_one
         from echosynth.study import Study
 
-        carry_out_one(Study.open(study), name)
+        with Study.open(study).at_work(verb_name) as opened:
+            carry_out_one(opened, name)
         print(study / name)
 
 
@@ -140,15 +144,15 @@ def synthesize(
     from echosynth.study import Study
 
     given = {name: value for name, value in dict(videos=videos, frames=frames, steps=steps, ef=ef, ef_tolerance=ef_tolerance, batch_size=batch_size).items() if value is not None}
-    opened = Study.open(study)
-    if out is None:
-        if given or seed is not None:
-            raise InputError("synthesize: give --out DIR with options; without any, the study's own synthetic cohort is made as study.yaml says")
-        carry_out_one(opened, "synthetic")
-        print(study / "synthetic")
-        return
-    config = configure(opened.config, seed, options=[f"synthesis.{name}={value}" for name, value in given.items()], source="synthesize")
-    summary = release(opened, out, config.synthesis, config.seed)
+    if out is None and (given or seed is not None):
+        raise InputError("synthesize: give --out DIR with options; without any, the study's own synthetic cohort is made as study.yaml says")
+    with Study.open(study).at_work("synthesize") as opened:
+        if out is None:
+            carry_out_one(opened, "synthetic")
+            print(study / "synthetic")
+            return
+        config = configure(opened.config, seed, options=[f"synthesis.{name}={value}" for name, value in given.items()], source="synthesize")
+        summary = release(opened, out, config.synthesis, config.seed)
     print(
         f"{out}: {summary['videos']} clips, {summary['seconds_per_clip']:.2f} s each; rejected by the screening: {summary['rejected_images']} images, {summary['rejected_videos']} videos"
         + (f"; left out for their EF: {summary['missed_ef']}" if config.synthesis.ef_tolerance else "")
@@ -201,32 +205,32 @@ def screen(
     from echosynth.stages.screening import screen as screen_
     from echosynth.study import Study
 
-    opened = Study.open(study)
-    protocol = protocol or opened.config.screen.protocol
-    if protocol not in ("calibrated", "paper"):
-        raise InputError(f"--protocol {protocol}: choose calibrated or paper")
-    table = screen_(opened, cohort or study / "synthetic", protocol, out or study / "screening" / f"{protocol}.parquet")
+    with Study.open(study).at_work("screen") as opened:
+        protocol = protocol or opened.config.screen.protocol
+        if protocol not in ("calibrated", "paper"):
+            raise InputError(f"--protocol {protocol}: choose calibrated or paper")
+        target = out or opened.private_folder("screening", "Verdicts on single clips") / f"{protocol}.parquet"
+        table = screen_(opened, cohort or study / "synthetic", protocol, target)
     for name, words in (("calibrated", "calibrated screen"), ("published", "filter as published")):
         mark = "*" if name == ("published" if protocol == "paper" else protocol) else " "
         print(f"{mark} {words}: {(~table[name]).sum()} of {len(table)} clips rejected")
     for name in table.loc[~table["kept"], "name"]:
         print(f"  rejected: {name}")
-    print(out or study / "screening" / f"{protocol}.parquet")
+    print(target)
 
 
 @app.command()
 def audit(study: StudyFolder) -> None:
     """Attack what lies in the study's synthetic cohort now, and write the passport: STUDY/audit/passport.html."""
     from echosynth.audit.examine import audit as audit_
-    from echosynth.audit.passport import write_passport
     from echosynth.study import Study
 
-    opened = Study.open(study)
-    found = audit_(opened)
+    with Study.open(study).at_work("audit") as opened:
+        found = audit_(opened)
     for check in found["gate"]["checks"]:
         print(f"{check['outcome']:<8} {check['name']}: {check['words']}")
     print("the gate is open" if found["gate"]["open"] else "the gate is closed")
-    print(write_passport(opened, found, study / "audit")[0])
+    print(study / "audit" / "passport.html")
 
 
 @app.command()
@@ -239,7 +243,23 @@ def release(
     from echosynth.audit.release import release as release_
     from echosynth.study import Study
 
-    print(release_(Study.open(study), out, override))
+    with Study.open(study).at_work("release") as opened:
+        print(release_(opened, out, override))
+
+
+@app.command()
+def verify(study: StudyFolder) -> None:
+    """Hash every file of a study and of its cohort; print what is damaged, missing or not echosynth's (exit code 2 if there is any)."""
+    from echosynth.commands.verify import verify as verify_
+    from echosynth.study import Study
+
+    with Study.open(study).at_work("verify") as opened:
+        found = verify_(opened)
+    for line in (*found.notes, *found.problems):
+        print(line)
+    print(f"{study}: {len(found.problems) or 'no'} problem{'' if len(found.problems) == 1 else 's'}; {found.files} files, {found.bytes / 1e6:,.0f} MB hashed")
+    if found.problems:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -276,10 +296,12 @@ def import_weights(
     seed: Annotated[int | None, typer.Option()] = None,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of the preset paper; may be repeated")] = None,
 ) -> None:
-    """Make a study of published weights, which can synthesise without any training: go on with `echosynth run STUDY`."""
+    """Make a study of published weights, which can synthesise without any training: continue with `echosynth run STUDY`."""
     from echosynth.importing import import_weights as import_
+    from echosynth.private import working
 
-    print(import_(folder, study, cohort, dataset, seed, options).root)
+    with working(study, "import-weights"):
+        print(import_(folder, study, cohort, dataset, seed, options).root)
 
 
 @app.command()

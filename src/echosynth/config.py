@@ -3,6 +3,7 @@
 A preset is a place to start; `study.yaml` holds every value as it ran. Each stage depends on a few sections only, so that a change redoes what it must.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -379,3 +380,13 @@ PRESETS: dict[str, StudyConfig] = {
     ),
 }
 PRESETS["paper"] = _paper()
+
+
+def changes(a: dict, b: dict, path: str = "") -> Iterator[str]:
+    """The entries in which two nested mappings differ, in words: "video.fps was 32.0, is 24.0 now"."""
+    for name in (*a, *(key for key in b if key not in a)):
+        x, y = a.get(name), b.get(name)
+        if isinstance(x, dict) and isinstance(y, dict):
+            yield from changes(x, y, f"{path}{name}.")
+        elif x != y:
+            yield f"{path}{name} was {x}, is {y} now"

@@ -21,11 +21,10 @@ from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.paper_config import PaperRegressorConfig, PaperReidConfig
 from echosynth.networks.resnet import PaperRegressor, Siamese
 from echosynth.run import configure, open_or_create
-from echosynth.stages.start import cohort_of
-from echosynth.study import Study
+from echosynth.stages.start import IMPORTED, cohort_of
+from echosynth.study import RECORD, Study
 from echosynth.training.paper_regressor import standardise
 
-WEIGHTS = "imported"  # folder of the study
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -36,16 +35,18 @@ def import_weights(folder: Path, root: Path, cohort: Path, dataset: str = "dynam
     Raises InputError naming the file when one is missing, has an unknown, missing or misshapen weight, or wants to run code.
     """
     with tempfile.TemporaryDirectory(dir=_existing(root.parent)) as scratch:
-        converted = Path(scratch) / WEIGHTS
+        converted = Path(scratch) / IMPORTED
         config = configure(preset("paper"), seed, options=options)
         networks, values = convert(folder, converted, dataset, config.evaluation.network), config.model_dump(mode="json")
         for name, network in networks.items():
             values[name] |= {"network": network, "training": values[name]["training"] | {"steps": 0}}
-        study = open_or_create(root, cohort, config=StudyConfig(**values | {"init": str((root / WEIGHTS).resolve())}))
-        if not (root / WEIGHTS).exists():
+        study = open_or_create(root, cohort, config=StudyConfig(**values | {"init": str((root / IMPORTED).resolve())}))
+        if not (root / IMPORTED / RECORD).exists():
             if (converted / "regressor").exists():
                 _standardise(converted / "regressor", study)
-            shutil.move(converted, root / WEIGHTS)
+            shutil.rmtree(root / IMPORTED, ignore_errors=True)
+            shutil.move(converted, root / IMPORTED)
+            study.record_folder(IMPORTED, "Weights that were trained on patients")
     return study
 
 

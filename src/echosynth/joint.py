@@ -7,6 +7,7 @@ The lead study trains the two shared models on the training splits of all; the o
 """
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 from echosynth import processes
@@ -14,9 +15,10 @@ from echosynth.config import JointSection, StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.files import read_json, write_json
 from echosynth.run import ALL, carry_out, configure, open_or_create
-from echosynth.study import Study
+from echosynth.study import Study, can_start
 
 _NAMES = "joint.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 PUBLISHED_FRAMES = {"pediatric": 128}  # by the beginning of a cohort's name; the preset paper's own length is that of EchoNet-Dynamic
 
 
@@ -30,12 +32,21 @@ def named(cohorts: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for cohort in cohorts:
         name, equals, path = cohort.partition("=")
-        if not equals or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        if not equals or not path or not _NAME.fullmatch(name):
             raise InputError(f"--cohort {cohort}: of several cohorts each needs a name of letters, digits, - and _: --cohort NAME=PATH")
         if name in found:
             raise InputError(f"--cohort {cohort}: there is a cohort {name} already; give each a name of its own")
         found[name] = Path(path)
     return found
+
+
+def _studies(root: Path) -> list[str]:
+    """The names in joint.json. Raises InputError where it is damaged."""
+    described = read_json(root / _NAMES)
+    names = described.get("studies") if isinstance(described, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names) or len(names) < 2:
+        raise InputError(f"{root / _NAMES}: damaged; write the names of the studies in it again, the lead first: {{\"studies\": [...]}}")
+    return names
 
 
 def open_or_create_joint(
@@ -55,10 +66,10 @@ def open_or_create_joint(
     if not is_joint(root):
         if not cohorts:
             raise InputError(f"{root}: no run of several cohorts there yet; start one with --cohort NAME=PATH --cohort NAME=PATH")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not can_start(root):
             raise InputError(f"{root}: not empty; give a new folder")
         write_json(root / _NAMES, {"studies": list(cohorts)})
-    names = read_json(root / _NAMES)["studies"]
+    names = _studies(root)
     if cohorts and list(cohorts) != names:
         raise InputError(f"{root}: was started with the cohorts {', '.join(names)}; give the same ones in the same order, or a new folder")
     studies = []
@@ -76,7 +87,13 @@ def open_or_create_joint(
 
 def carry_out_joint(studies: list[Study]) -> None:
     """Carries out all stages of all studies, the shared models as soon as all that they learn from is there."""
-    lead, others = studies[0], studies[1:]
+    with ExitStack() as held:
+        for study in studies:
+            held.enter_context(study.at_work("run"))
+        _carry_out(studies[0], studies[1:])
+
+
+def _carry_out(lead: Study, others: list[Study]) -> None:
     before = {stage.name: stage for stage in ALL if stage.name in ("autoencoder", "latents")}
     for study, stages in (
         (lead, (before["autoencoder"],)),

@@ -6,6 +6,8 @@ Damage that changes a file's size or time costs one `stat` to see; the bytes are
 caller asks for all of them.
 """
 
+import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ class Entry(TypedDict):
 
 Manifest = dict[str, Entry]
 """By the path in the folder, with forward slashes."""
+_hashed: dict[tuple[Path, str], tuple[int, int]] = {}  # (path, hash) -> (size, mtime_ns) when this process compared the bytes
 
 
 class Difference(NamedTuple):
@@ -68,13 +71,13 @@ def manifest_of(folder: Path, without: tuple[str, ...] = ()) -> Manifest:
     return {name: entry_of(folder / name) for name in files_of(folder) if name not in without}
 
 
-def difference(path: Path, entry: Entry, full: bool = False) -> str | None:
+def difference(path: Path, entry: Entry, full: bool = False, links: bool = False) -> str | None:
     """What is wrong with a file, in words; None where it is as its entry says.
 
-    `full` hashes the bytes in any case; else only those of a file whose time has changed.
+    `full` hashes the bytes in any case; else only those of a file whose time has changed. `links`: the file may be reached by a link.
     """
     try:
-        about = path.lstat()
+        about = path.stat() if links else path.lstat()
     except OSError:
         return "missing"
     if not stat.S_ISREG(about.st_mode):
@@ -86,8 +89,29 @@ def difference(path: Path, entry: Entry, full: bool = False) -> str | None:
     return None
 
 
-def differences(folder: Path, manifest: Manifest, full: bool = False) -> Iterator[Difference]:
-    """The files of a manifest that are missing or changed, in the order of their names."""
+def difference_once(path: Path, entry: Entry) -> str | None:
+    """`difference` of all bytes, hashed once in this process as long as size and time of the file stay as they are."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return "missing"
+    known, now = (path.resolve(), entry["sha256"]), (about.st_size, about.st_mtime_ns)
+    if _hashed.get(known) == now and stat.S_ISREG(about.st_mode):
+        return None
+    what = difference(path, entry, full=True)
+    if what is None:
+        _hashed[known] = now
+    return what
+
+
+def differences(folder: Path, manifest: Manifest, full: bool = False, links: bool = False) -> Iterator[Difference]:
+    """The files of a manifest that are missing or changed, in the order of their names (`difference`)."""
     for name, entry in sorted(manifest.items()):
-        if what := difference(folder / name, entry, full):
+        if what := difference(folder / name, entry, full, links):
             yield Difference(name, what)
+
+
+def root_hash(manifest: Manifest) -> str:
+    """One hash of all names and bytes: SHA-256 over the sorted pairs of name and SHA-256."""
+    pairs = sorted((name, entry["sha256"]) for name, entry in manifest.items())
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()

@@ -15,6 +15,7 @@ from echosynth.files import atomic_file
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.denoiser import Denoiser
 from echosynth.networks.reid import ReidEncoder
+from echosynth.private import working
 from echosynth.run import carry_out, open_or_create
 from echosynth.stages import STAGES
 from echosynth.study import Study
@@ -32,14 +33,15 @@ def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, worker
     """
     cohort, root = out / "cohort", out / "study"
 
-    def start() -> None:
+    def simulate() -> None:
         if not (cohort / "FileList.csv").exists():
             simulate_cohort(cohort, patients, clips_per_patient, seed, SITE, workers, SPLITS)
-        open_or_create(root, cohort, "pretrain", seed, options=options)
 
-    processes.on_first(start)
-    study = Study.open(root)
-    carry_out(study, tuple(stage for stage in STAGES if stage.name in (*MODELS, "latents")))
+    processes.on_first(simulate)
+    with working(root, "pretrain"):
+        processes.on_first(lambda: open_or_create(root, cohort, "pretrain", seed, options=options).report_edits())
+        study = Study.open(root)
+        carry_out(study, tuple(stage for stage in STAGES if stage.name in (*MODELS, "latents")))
     command = " ".join(["echosynth pretrain OUT", f"--patients {patients} --clips-per-patient {clips_per_patient} --seed {seed}", *(f"--set {option}" for option in options or [])])
     processes.on_first(lambda: export(study, out / "weights", command))
     return out / "weights"
@@ -48,7 +50,7 @@ def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, worker
 def export(study: Study, folder: Path, command: str) -> None:
     """Writes the models of `study` in half precision, one folder each, and CARD.md beside them."""
     for name, kind in MODELS.items():
-        kind.from_pretrained(study.folder(name)).save_pretrained(folder / name, dtype=torch.float16)
+        kind.from_pretrained(study.verified(name)).save_pretrained(folder / name, dtype=torch.float16)
     with atomic_file(folder / "CARD.md") as path:
         path.write_text(card(study, command))
 

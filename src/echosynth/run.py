@@ -1,4 +1,4 @@
-"""The stages in order: how a study is opened, carried out, and gone on with."""
+"""The stages in order: how a study is opened, carried out, and resumed."""
 
 import time
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import yaml
 
 from echosynth import processes
-from echosynth.cohort.echonet import read_cohort
+from echosynth.cohort.echonet import SAVED, read_cohort
 from echosynth.config import StudyConfig, parse, preset
 from echosynth.errors import InputError
 from echosynth.progress import console
 from echosynth.report import page
 from echosynth.stages import STAGES
-from echosynth.stages.start import save_cohort
-from echosynth.study import Stage, Study
+from echosynth.stages.start import COHORT_FOLDER, save_cohort
+from echosynth.study import Stage, Study, can_start
 
 ALL = (*STAGES, page.STAGE)
 
@@ -68,9 +68,12 @@ def open_or_create(
         config = configure(base, seed, init, options)
     if exists:
         study = Study.reopen(root, config)
-        if (study.folder("cohort") / "cohort.parquet").exists() and (cohort is None or cohort.resolve() == study.cohort_path):
+        registered = "table" in study.source and (study.folder(COHORT_FOLDER) / SAVED).exists()
+        if registered and (cohort is None or cohort.resolve() == study.cohort_path):
             return study
         cohort, skip_bad = cohort or study.cohort_path, study.skip_bad
+    elif not can_start(root):
+        raise InputError(f"{root}: not a study and not empty; give a new folder")
     found = read_cohort(cohort, skip_bad=skip_bad)
     for line in found.skipped:
         console.print(f"left out: {line}", markup=False)

@@ -1,20 +1,25 @@
 """The study folder: what has been done, with what, and what is to be done again.
 
 A stage is done when its folder holds `stage.json`, written last and atomically, and the key in it is the key that the stage would have now:
-a hash of its name, its configuration, the seed and the keys of the stages that it reads.
+a hash of its name, its configuration, the seed and the keys of the stages that it reads. `stage.json` is sealed (seals.py) and lists the
+files that the stage has left, with their hashes: `Study.verified` gives the folder to whoever opens one of them, after it has checked them.
+
+Everything is private (0600, 0700) but what a stage declares public. One command at a time works on a study (`Study.at_work`).
 """
 
 import hashlib
 import json
+import os
 import platform
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
+from functools import cached_property, reduce
 from importlib.metadata import version
 from operator import getitem
 from pathlib import Path
@@ -22,11 +27,19 @@ from pathlib import Path
 import yaml
 
 from echosynth import __version__, processes
-from echosynth.config import StudyConfig, parse
+from echosynth.config import StudyConfig, changes, parse
 from echosynth.errors import InputError
-from echosynth.files import atomic_file, read_json, write_json
+from echosynth.files import PRIVATE_FILE, atomic_file, is_partial, read_json, sweep
+from echosynth.locks import LOCK
+from echosynth.manifest import Manifest, difference_once, differences, entry_of, files_of, manifest_of, root_hash
+from echosynth.private import README, set_modes, working, write_readme
+from echosynth.progress import console
+from echosynth.seals import KEY_FILE, Key, make_key, read_key, read_sealed, write_sealed
 
-FORMAT = 1  # raised when what a stage leaves in its folder changes its meaning
+FORMAT = 2  # raised when what a stage leaves in its folder changes its meaning
+COHORT, OPTIONS, CONFIG, RECORD, BEGUN = "cohort.json", "options.json", "study.yaml", "stage.json", "begun.json"
+_CHECKPOINT = "checkpoint"
+_BEFORE_START = {LOCK, KEY_FILE, COHORT, "cohort"}  # what a start that was interrupted may have left
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,9 @@ class Stage:
     run: Callable[["Study"], dict]
     shared: str | None = None  # where several cohorts share this stage's model: what of the other studies it learns from, "cohort" or a stage
     every_process: bool = False  # training runs on all processes of `accelerate launch`, the rest on the first
+    holds: str = "Networks and tables that were made from patients"  # for the README of its folder
+    public: tuple[str, ...] = ()  # patterns of the files in it that others may read
+    scratch: tuple[str, ...] = ()  # files that only unfinished work needs
 
     def inputs_of(self, config: StudyConfig) -> tuple[str, ...]:
         return self.inputs(config) if callable(self.inputs) else self.inputs
@@ -56,47 +72,108 @@ class Study:
 
         Raises InputError when the folder holds something else, or a study with another configuration.
         """
-        described = {"path": str(cohort.resolve()), "fingerprint": fingerprint, "skip_bad": skip_bad}
-        if (root / "study.yaml").exists():
+        described = {"format": FORMAT, "path": str(cohort.resolve()), "fingerprint": fingerprint, "skip_bad": skip_bad}
+        if (root / CONFIG).exists():
             study = cls.reopen(root, config)
-            if read_json(root / "cohort.json")["fingerprint"] != fingerprint:
+            if study.source["fingerprint"] != fingerprint:
                 raise InputError(f"{root}: the cohort {cohort} is not the one this study was started with; give a new folder")
             return study
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not can_start(root):
             raise InputError(f"{root}: not a study and not empty; give a new folder")
         root.mkdir(parents=True, exist_ok=True)
-        write_json(root / "cohort.json", described)
-        with atomic_file(root / "study.yaml") as partial:
-            partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        return cls(root, config)
+        study = cls(root, config)
+        sweep(root)
+        write_sealed(root / COHORT, described, make_key(root))
+        study._note_options()
+        with atomic_file(root / CONFIG, PRIVATE_FILE) as partial:
+            partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        return study
 
     @classmethod
     def open(cls, root: Path) -> "Study":
-        """Opens a study; raises InputError when the folder is none."""
+        """Opens a study; raises InputError when the folder is none, or one of an earlier format."""
         try:
-            values = yaml.safe_load((root / "study.yaml").read_text())
+            values = yaml.safe_load((root / CONFIG).read_text())
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{root}: not a study (no readable study.yaml); start one with: echosynth run {root} --cohort DIR") from error
+            raise InputError(f"{root}: not a study (no readable {CONFIG}); start one with: echosynth run {root} --cohort DIR") from error
         if not isinstance(values, dict):
-            raise InputError(f"{root / 'study.yaml'}: not a mapping of options; restore it or start a new study")
-        return cls(root, parse(values, str(root / "study.yaml")))
+            raise InputError(f"{root / CONFIG}: not a mapping of options; restore it or start a new study")
+        if not (root / KEY_FILE).exists() and _is_old(root):
+            raise InputError(f"{root}: a study of an earlier echosynth (format 1), without hashes of its files; start a new one on its cohort, in a new folder")
+        return cls(root, parse(values, str(root / CONFIG)))
 
     @classmethod
     def reopen(cls, root: Path, config: StudyConfig) -> "Study":
         """Opens a study that must have been started with `config`; raises InputError naming the first option that differs."""
         study = cls.open(root)
         if study.config != config:
-            difference = _first_difference(study.config, config)
-            raise InputError(f"{root}: the study was started with other options ({difference}); give a new folder, leave the options out, or change them in {root / 'study.yaml'}")
+            change = next(changes(_dumped(study.config), _dumped(config)))
+            raise InputError(f"{root}: the study was started with other options ({change}); give a new folder, leave the options out, or change them in {root / CONFIG}")
         return study
+
+    @contextmanager
+    def at_work(self, command: str) -> Iterator["Study"]:
+        """The study for one command alone (`working`), after a line for every option of study.yaml that was edited since the last one."""
+        with working(self.root, command):
+            processes.on_first(self.report_edits)
+            yield self
+
+    def report_edits(self) -> None:
+        """Prints what was edited in study.yaml since the last command, so that no change of it goes unnoticed."""
+        path = self.root / OPTIONS
+        known = self.sealed(OPTIONS, f"delete it if {self.root / CONFIG} is as it should be")["options"] if path.exists() else {}
+        edits = list(changes(known, _dumped(self.config))) if known else []
+        for edit in edits:
+            console.print(f"{self.root / CONFIG}: {edit} (edited since the last command)", markup=False)
+        if edits or not known:
+            self._note_options()
+
+    def _note_options(self) -> None:
+        write_sealed(self.root / OPTIONS, {"options": _dumped(self.config)}, self.seal_key)
+
+    @property
+    def seal_key(self) -> Key:
+        return read_key(self.root)
+
+    def sealed(self, name: str, remedy: str) -> dict:
+        """A sealed note of the study, by its path in the folder. Raises InputError with `remedy`, and FileNotFoundError."""
+        return read_sealed(self.root / name, self.seal_key, remedy)
+
+    @cached_property
+    def source(self) -> dict:
+        """The source cohort: path, fingerprint, skip_bad; once it is registered, the hash of its table."""
+        try:
+            return self.sealed(COHORT, "restore it, or start a new study")
+        except FileNotFoundError:
+            raise InputError(f"{self.root / COHORT}: missing; restore it, or start a new study") from None
 
     @property
     def cohort_path(self) -> Path:
-        return Path(read_json(self.root / "cohort.json")["path"])
+        return Path(self.source["path"])
 
     @property
     def skip_bad(self) -> bool:
-        return read_json(self.root / "cohort.json")["skip_bad"]
+        return self.source["skip_bad"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the source cohort."""
+        return self.source["fingerprint"]
+
+    def register_cohort(self, table: Path) -> None:
+        """Notes the table of the cohort (a file of the study), which is checked whenever it is read."""
+        described = {**self.source, "table": entry_of(table)}
+        write_sealed(self.root / COHORT, described, self.seal_key)
+        self.__dict__["source"] = described
+
+    def check_table(self, table: Path) -> None:
+        """Raises InputError when the table of the cohort is not the one that was registered."""
+        entry = self.source.get("table")
+        remedy = f"delete {table.parent} and run: echosynth run {self.root}"
+        if entry is None:
+            raise InputError(f"{table}: not registered by this study; {remedy}")
+        if what := difference_once(table, entry):
+            raise InputError(f"{table}: {what} since the study was started; {remedy}")
 
     def others(self) -> list["Study"]:
         """The studies whose cohorts this one's shared models learn from too."""
@@ -106,71 +183,200 @@ class Study:
         """The study that this one takes its shared models from."""
         return Study.open(self.root.parent / self.config.joint.lead) if self.config.joint.lead else None
 
-    @property
-    def fingerprint(self) -> str:
-        """Of the source cohort."""
-        return read_json(self.root / "cohort.json")["fingerprint"]
-
     def folder(self, stage: str) -> Path:
+        """Where a stage writes. To read what it has left, see `verified`."""
         return self.root / stage
 
+    def private_folder(self, name: str, holds: str) -> Path:
+        """A folder of the study that is no stage's, made with its README."""
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / README).exists():
+            write_readme(folder, holds)
+        return folder
+
     def summary(self, stage: str) -> dict:
-        """What a finished stage said of itself (`stage.json`); raises InputError when it is not done."""
+        """What a finished stage reports of itself (`stage.json`); raises InputError when it is not done, or its record is damaged."""
         try:
-            return read_json(self.folder(stage) / "stage.json")
+            return self.sealed(f"{stage}/{RECORD}", f"restore it, or {self._redo(stage)}")
         except FileNotFoundError:
             raise InputError(f"{self.root}: stage {stage!r} is not done yet; run: echosynth run {self.root}") from None
 
+    def summaries(self) -> list[dict]:
+        """The records of all finished stages, in the order in which they finished."""
+        records = [self.summary(path.parent.name) for path in sorted(self.root.glob(f"*/{RECORD}"))]
+        return sorted(records, key=lambda record: (record["finished"], record["stage"]))
+
+    def verified(self, stage: str, *names: str) -> Path:
+        """The folder of a finished stage, once the bytes of the files `names` in it (without any, of all that it has left) are those that it left.
+
+        A process hashes a file once, and again where its size or time changes. Raises InputError naming the first damaged file and the remedy.
+        """
+        artefacts = self.summary(stage)["artefacts"]
+        for name in names or sorted(artefacts):
+            self._check(stage, name, artefacts)
+        return self.folder(stage)
+
+    def checker(self, stage: str) -> Callable[[Path], None]:
+        """A function that checks one file of a finished stage, by its path, when it is first used (`verified`)."""
+        artefacts, folder = self.summary(stage)["artefacts"], self.folder(stage)
+        return lambda path: self._check(stage, path.relative_to(folder).as_posix(), artefacts)
+
+    def _check(self, stage: str, name: str, artefacts: Manifest) -> None:
+        path = self.folder(stage) / name
+        if name not in artefacts:
+            raise InputError(f"{path}: not among the files that the stage {stage} has left; {self._redo(stage)}")
+        if what := difference_once(path, artefacts[name]):
+            raise InputError(self._damaged(stage, name, what))
+
+    def _damaged(self, stage: str, name: str, what: str) -> str:
+        return f"{self.folder(stage) / name}: {what} since the stage {stage} left it; restore it, or {self._redo(stage)}"
+
+    def _redo(self, stage: str) -> str:
+        return f"delete {self.folder(stage)} and run: echosynth run {self.root}"
+
+    def look_over(self, stage: str, full: bool = False) -> Iterator[str]:
+        """A line for each file of a finished stage that is missing or changed. `full` hashes all bytes, else those of files with another time."""
+        for name, what in differences(self.folder(stage), self.summary(stage)["artefacts"], full):
+            yield self._damaged(stage, name, what)
+
+    def unlisted(self, stage: str) -> list[str]:
+        """The files in the folder of a finished stage that it has not left there. Raises InputError for a link or the like."""
+        known = {*self.summary(stage)["artefacts"], RECORD, BEGUN}
+        return [name for name in files_of(self.folder(stage)) if name not in known and not is_partial(Path(name).name)]
+
     def key(self, stage: Stage) -> str:
         """What the result of `stage` depends on, hashed. Raises InputError when an input is not done."""
+        return hashlib.sha256(json.dumps(self._depends_on(stage), sort_keys=True).encode()).hexdigest()
+
+    def _depends_on(self, stage: Stage) -> dict:
         inputs = {name: self._input(name) for name in stage.inputs_of(self.config)}
         if stage.shared and (lead := self.lead()):
             inputs["lead"] = lead.summary(stage.name)["key"]
         elif stage.shared:
             inputs |= {f"of {other.root.name}": other._input(stage.shared) for other in self.others()}
-        dumped = self.config.model_dump(mode="json")
-        parts = {"format": FORMAT, "stage": stage.name, "inputs": inputs, "seed": self.config.seed, "config": {s: reduce(getitem, s.split("."), dumped) for s in stage.sections}}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        dumped = _dumped(self.config)
+        config = {section: reduce(getitem, section.split("."), dumped) for section in stage.sections}
+        return {"format": FORMAT, "stage": stage.name, "inputs": inputs, "seed": self.config.seed, "config": config}
 
     def _input(self, name: str) -> str:
         if name != "cohort":
             return self.summary(name)["key"]
         return f"{self.fingerprint} less canaries of {self.config.audit.canaries}" if self.config.audit.canaries else self.fingerprint
 
+    def _bytes_of_inputs(self, stage: Stage) -> dict[str, str]:
+        """The root hash of what each input of a stage has left."""
+        return {name: self.summary(name)["root"] for name in stage.inputs_of(self.config) if name != "cohort"}
+
+    def why(self, stage: Stage) -> str:
+        """Why a stage has to be carried out, in words; empty where it is done. Raises InputError when an input is not done."""
+        if not (self.folder(stage.name) / RECORD).exists():
+            return "not done yet"
+        record, now = self.summary(stage.name), self._depends_on(stage)
+        if record["key"] != self.key(stage):
+            edits = changes(record["depends_on"]["config"], now["config"])
+            return next(edits, "what it depends on is another now")
+        anew = [name for name, root in self._bytes_of_inputs(stage).items() if record["inputs"].get(name) != root]
+        return f"{', '.join(anew)} was made anew, with other bytes" if anew else ""
+
     def done(self, stage: Stage) -> bool:
-        path = self.folder(stage.name) / "stage.json"
-        return path.exists() and read_json(path)["key"] == self.key(stage)
+        """Whether a stage is done and its files are there. Raises InputError naming a file that is missing or changed, and the remedy."""
+        if self.why(stage):
+            return False
+        for line in self.look_over(stage.name):
+            raise InputError(line)
+        return True
 
     def prepare(self, stage: Stage) -> str:
-        """Makes the stage's folder ready and returns the key. Unfinished work with this very key is kept, anything else is cleared."""
+        """Makes the stage's folder ready and returns the key. Unfinished work with this very key is kept, other work of the stage is cleared.
+
+        Raises InputError naming a file there that is not the stage's: nothing of the user's is deleted.
+        """
         folder, key = self.folder(stage.name), self.key(stage)
-        begun = folder / "begun.json"
-        if folder.exists() and not (begun.exists() and read_json(begun)["key"] == key):
-            shutil.rmtree(folder)
-        (folder / "stage.json").unlink(missing_ok=True)
-        write_json(begun, {"key": key})
+        if folder.exists() and not self._unfinished(folder, key):
+            self._clear(stage, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)
+        write_sealed(folder / BEGUN, {"key": key}, self.seal_key)
+        if README not in stage.public:
+            write_readme(folder, stage.holds)
         return key
+
+    def _unfinished(self, folder: Path, key: str) -> bool:
+        try:
+            return read_sealed(folder / BEGUN, self.seal_key, "")["key"] == key
+        except (FileNotFoundError, InputError):  # work of which nobody can say what it was for is done again
+            return False
+
+    def _clear(self, stage: Stage, folder: Path) -> None:
+        strange = []
+        if (folder / RECORD).exists():
+            strange = [name for name in self.unlisted(stage.name) if name not in stage.scratch]
+        elif not (folder / BEGUN).exists():
+            strange = [name for name in files_of(folder) if name != README]
+        if strange:
+            raise InputError(f"{folder / strange[0]}: not of the stage {stage.name}, whose folder is to be cleared; move it out of the study")
+        shutil.rmtree(folder)
 
     def finish(self, stage: Stage, key: str, summary: dict, seconds: float) -> None:
         """Declares the stage done. `memory_mb` is the peak of this process so far (MB, resident)."""
+        folder = self.folder(stage.name)
+        shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
+        for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            sweep(inner)
+        artefacts = manifest_of(folder, without=(BEGUN, RECORD, *stage.scratch))
         versions = {"echosynth": __version__} | {name: version(name) for name in ("torch", "numpy", "av")} | {"python": platform.python_version()}
-        about = {"stage": stage.name, "key": key, "seed": self.config.seed, "seconds": round(seconds, 2), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(self.folder(stage.name) / "stage.json", about | {"memory_mb": peak_memory_mb(), "versions": versions, "summary": summary})
-        (self.folder(stage.name) / "begun.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder(stage.name) / "checkpoint", ignore_errors=True)
+        record = {
+            "stage": stage.name,
+            "key": key,
+            "depends_on": self._depends_on(stage),
+            "inputs": self._bytes_of_inputs(stage),
+            "seed": self.config.seed,
+            "seconds": round(seconds, 2),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "memory_mb": peak_memory_mb(),
+            "versions": versions,
+            "summary": summary,
+            "root": root_hash({name: entry for name, entry in artefacts.items() if not name.endswith(".jsonl")}),  # logs have times
+            "artefacts": artefacts,
+        }
+        set_modes(folder, stage.public)
+        write_sealed(folder / RECORD, record, self.seal_key)
+        for name in (BEGUN, *stage.scratch):
+            (folder / name).unlink(missing_ok=True)
+
+    def record_folder(self, name: str, holds: str) -> None:
+        """Records the files of a folder that no stage has made, such as imported weights, so that `verified` checks them."""
+        stage = Stage(name, inputs=(), sections=(), run=lambda study: {}, holds=holds)
+        write_readme(self.folder(name), holds)
+        self.finish(stage, self.key(stage), {}, 0.0)
 
     def carry_out(self, stage: Stage) -> bool:
         """Runs a stage unless it is done; True when it ran.
 
-        On several processes the folder is in the hands of the first; the others join in where the stage wants every process and wait elsewhere.
+        On several processes the first prepares and finishes the folder; the others join in where the stage wants every process and wait elsewhere.
         """
         start = time.monotonic()
-        key = processes.on_first(lambda: None if self.done(stage) else self.prepare(stage))
+        key = processes.on_first(lambda: None if self.done(stage) else self._begin(stage))
         if key is None:
             return False
         summary = stage.run(self) if stage.every_process else processes.on_first(lambda: stage.run(self))
         processes.on_first(lambda: self.finish(stage, key, summary, time.monotonic() - start))
         return True
+
+    def _begin(self, stage: Stage) -> str:
+        reason, again = self.why(stage), (self.folder(stage.name) / RECORD).exists()
+        key = self.prepare(stage)
+        if again:
+            console.print(f"{stage.name}: is made again, because {reason}", markup=False)
+        return key
+
+
+def can_start(root: Path) -> bool:
+    """Whether a folder is not there, empty, or holds no more than a start that was interrupted has left."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(name in _BEFORE_START or name == OPTIONS or is_partial(name) for name in os.listdir(root))
 
 
 def peak_memory_mb() -> float:
@@ -178,14 +384,12 @@ def peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024), 1)
 
 
-def _first_difference(a: StudyConfig, b: StudyConfig) -> str:
-    """The first option in which two configurations differ, in words."""
+def _is_old(root: Path) -> bool:
+    try:
+        return "seal" not in read_json(root / COHORT)
+    except (OSError, InputError, TypeError):
+        return False
 
-    def walk(x: dict, y: dict, path: str) -> str:
-        for name in x:
-            if x[name] != y.get(name):
-                where = f"{path}{name}"
-                return walk(x[name], y[name], f"{where}.") if isinstance(x[name], dict) and isinstance(y.get(name), dict) else f"{where} was {x[name]}, now {y.get(name)}"
-        return "no difference"
 
-    return walk(a.model_dump(mode="json"), b.model_dump(mode="json"), "")
+def _dumped(config: StudyConfig) -> dict:
+    return config.model_dump(mode="json")

@@ -361,16 +361,66 @@ def test_render_shows_summary_histogram_and_every_problem(root):
 def test_saved_cohort_comes_back_without_opening_a_video(root, tmp_path):
     edit(root, 4, "EF", "")
     cohort = read_cohort(root, skip_bad=True)
-    save_cohort(cohort, tmp_path / "study")
+    assert save_cohort(cohort, tmp_path / "study") == tmp_path / "study" / "cohort.parquet"
     for video in (root / "Videos").iterdir():
         video.unlink()
     back = load_cohort(tmp_path / "study")
     pd.testing.assert_frame_equal(back.clips, cohort.clips)
     assert (back.root, back.fingerprint, back.skipped) == (root.resolve(), cohort.fingerprint, cohort.skipped)
-    assert {field.name for field in dataclasses.fields(back)} == {"root", "clips", "fingerprint", "skipped"}
+    assert back.files == cohort.files and {"FileList.csv", "patients.csv", "Videos/A.avi"} <= back.files.keys()
+    assert {field.name for field in dataclasses.fields(back)} == {"root", "clips", "fingerprint", "skipped", "files"}
     shutil.rmtree(root)
     with pytest.raises(InputError, match="the cohort is no longer there"):
         load_cohort(tmp_path / "study")
+
+
+def _touched(path):
+    path.write_bytes(path.read_bytes())
+
+
+def _flipped_with_its_old_time(path):
+    about, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["Videos/C.avi", "FileList.csv", "patients.csv"])
+def test_a_cohort_that_changed_is_noticed(root, name):
+    cohort = read_cohort(root)
+    before = (root / name).read_bytes()
+    _flipped_with_its_old_time(root / name)
+    if name.startswith("Videos"):
+        cohort.check_unchanged()  # ten thousand videos are not hashed at every stage
+    with pytest.raises(InputError, match=rf"{name}: changed \(its bytes are others\)"):
+        cohort.check_unchanged(full=True)
+    _touched(root / name)
+    with pytest.raises(InputError, match=rf"{name}: changed"):
+        cohort.check_unchanged()
+    (root / name).write_bytes(before)
+    cohort.check_unchanged(full=True)  # another time, the same bytes
+    (root / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: missing"):
+        cohort.check_unchanged()
+
+
+def test_a_list_that_came_later_is_noticed(root):
+    cohort = read_cohort(root)
+    cohort.check_unchanged()
+    (root / "VolumeTracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n")
+    with pytest.raises(InputError, match=r"VolumeTracings\.csv: was not there"):
+        cohort.check_unchanged()
+
+
+def test_a_byte_in_the_middle_of_a_video_enters_the_fingerprint(root):
+    before = read_cohort(root)
+    path = root / "Videos" / "F.avi"
+    data = path.read_bytes()
+    junk = b"JUNK" + (9000).to_bytes(4, "little") + bytes(9000)
+    path.write_bytes(data + junk + bytes(9000))
+    long = read_cohort(root).fingerprint
+    _flipped_with_its_old_time(path)
+    assert len({before.fingerprint, long, read_cohort(root).fingerprint}) == 3
 
 
 def test_load_refuses_what_is_no_saved_cohort(tmp_path):

@@ -16,6 +16,7 @@ from echosynth.run import configure
 from echosynth.stages import image, video
 from echosynth.stages.budget import private_options, private_training, spent, statement, trainings
 from echosynth.study import Study
+from toy_study import record
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +37,7 @@ def make_study(root, *options) -> Study:
     generator = torch.Generator().manual_seed(0)
     write_latents(study.folder("latents"), clips, lambda name: torch.randn(frames, 4, 14, 14, generator=generator))
     for stage in ("autoencoder", "latents"):
-        study.folder(stage).mkdir(exist_ok=True)
-        (study.folder(stage) / "stage.json").write_text(json.dumps({"stage": stage, "key": stage, "summary": {}}))
+        record(study, stage, {"stage": stage, "key": stage, "summary": {}})
     return study
 
 
@@ -74,8 +74,7 @@ def test_no_statement_where_a_generator_learnt_without_noise(tmp_path):
     study = make_study(tmp_path / "s")
     private_training(study, image.STAGE, PATIENTS)
     for stage in ("image", "video"):
-        study.folder(stage).mkdir(exist_ok=True)
-        (study.folder(stage) / "stage.json").write_text(json.dumps({"stage": stage, "key": "of another training", "summary": {}}))
+        record(study, stage, {"stage": stage, "key": "of another training", "summary": {}})
     assert statement(study) is None
 
 

@@ -26,6 +26,7 @@ def test_frames_between_the_moments_of_the_video_model_are_left_out(tmp_path):
     save_cohort(study, cohort)
     autoencoder = Autoencoder(config.autoencoder.network).eval()
     autoencoder.save_pretrained(study.folder("autoencoder"))
+    study.record_folder("autoencoder", "Weights")
     latents.run(study)
     index = LatentStore.open(study.folder("latents")).index.set_index("name")
     assert index["fps"].to_dict() == {"quick": 32.0, "slow": 16.0, "odd": 32.0}

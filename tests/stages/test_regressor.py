@@ -29,6 +29,7 @@ def leave_predictions(study, clips, slope, intercept):
     ef = np.linspace(20, 75, clips)
     rows = [pd.DataFrame({"split": "VAL", "ef": ef, "predicted": slope * ef + intercept}), pd.DataFrame({"split": "TEST", "ef": ef, "predicted": 90 - ef})]
     pd.concat(rows).to_parquet(study.folder("regressor") / PREDICTIONS, index=False)
+    study.record_folder("regressor", "A regressor")
 
 
 def test_a_reading_is_taken_back_to_the_truth_by_the_line_of_validation_patients(study):

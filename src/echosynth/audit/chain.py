@@ -1,47 +1,72 @@
-"""From the source cohort to every released clip: fingerprints and hashes, and the proof that no patient is on both sides."""
+"""From the source cohort to every released clip: what lies in the release, what it was made with, and the proof that no patient is on both sides.
+
+The audit judges one manifest, the gate is bound to it, and `release` copies what it names and nothing else.
+"""
 
 import hashlib
 import json
-from pathlib import Path
 
 import pandas as pd
 
-from echosynth.cohort.check import PATIENTS
+from echosynth import __version__
+from echosynth.cohort.check import FILELIST, PATIENTS, TRACINGS, VIDEOS
 from echosynth.cohort.echonet import SPLITS, Cohort
-from echosynth.files import read_json
-from echosynth.study import Study
+from echosynth.errors import InputError
+from echosynth.manifest import Manifest, root_hash
+from echosynth.private import README
+from echosynth.stages.synthesis import MEASURED, SCREENING
+from echosynth.study import RECORD, Study
+
+LISTS = (FILELIST, TRACINGS, MEASURED, README)
+KEPT = (RECORD, SCREENING)  # files in the folder of the synthetic cohort that stay in the study
+MODELS = ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation")
 
 
-def clip_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a synthetic cohort that is released, by its path in the folder."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(released_files(folder))}
+def manifest_of_release(study: Study) -> Manifest:
+    """Every file that a release of the study holds, each as the synthesis left it: the clips, their lists, what was measured on them.
+
+    Raises InputError naming a file of the folder that is damaged, missing, a link, or not of the synthesis: nobody would have audited it.
+    """
+    folder = study.verified("synthetic")
+    artefacts = study.summary("synthetic")["artefacts"]
+    for name in study.unlisted("synthetic"):
+        raise InputError(f"{folder / name}: not of the synthesis; take it out of the folder: nothing is audited or released that echosynth did not make")
+    manifest = {name: entry for name, entry in artefacts.items() if name not in KEPT}
+    clips = f"{VIDEOS}/"
+    for name in manifest:
+        if name not in LISTS and not (name.startswith(clips) and name.endswith(".avi") and "/" not in name.removeprefix(clips)):
+            raise InputError(f"{folder / name}: neither a clip nor a list; take it away and make the stage synthetic again")
+    return manifest
 
 
-def released_files(folder: Path) -> list[Path]:
-    """What of `synthetic/` leaves the study: the clips, their lists and what is measured on them; nothing of the screening."""
-    lists = [folder / name for name in ("FileList.csv", "VolumeTracings.csv", "measured.parquet", "README.md")]
-    return sorted([*(folder / "Videos").glob("*.avi"), *(path for path in lists if path.exists())])
-
-
-def root_hash(hashes: dict[str, str]) -> str:
-    """One hash of all, SHA-256 over the sorted pairs of path and hash."""
-    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
-
-
-def chain(study: Study, hashes: dict[str, str]) -> dict:
+def chain(study: Study, manifest: Manifest) -> dict:
     """The keys of the stages (each a hash of configuration, seed and the keys of its inputs), from the cohort's fingerprint to the root hash of the release."""
-    stages = [read_json(path) for path in study.root.glob("*/stage.json")]
-    stages = sorted((stage for stage in stages if stage["stage"] != "report"), key=lambda stage: stage["finished"])
+    records = [record for record in study.summaries() if record["stage"] != "report"]
     return {
         "cohort": study.fingerprint,
-        "stages": [{"stage": stage["stage"], "key": stage["key"], "finished": stage["finished"]} for stage in stages],
+        "stages": [{"stage": record["stage"], "key": record["key"], "finished": record["finished"]} for record in records],
         "weights": {
-            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(study.root.glob("*/model.safetensors"))
-            if path.parent.name in ("autoencoder", "image", "reid", "video")
+            record["stage"]: record["artefacts"]["model.safetensors"]["sha256"]
+            for record in sorted(records, key=lambda record: record["stage"])
+            if record["stage"] in ("autoencoder", "image", "reid", "video")
         },
-        "files": len(hashes),
-        "release": root_hash(hashes),
+        "files": len(manifest),
+        "release": root_hash(manifest),
+    }
+
+
+def bindings(study: Study, manifest: Manifest) -> dict:
+    """What the verdict of an audit holds for: the files of the release, what every stage has left, the options (the limits of the gate among them), the version.
+
+    Each by its name as a user knows it, with a hash.
+    """
+    options = study.config.model_dump(mode="json")
+    return {
+        "the files of the synthetic cohort": root_hash(manifest),
+        **{f"what the stage {name} has left": study.summary(name)["root"] for name in (*MODELS, "synthetic")},
+        "the private cohort": study.fingerprint,
+        **{f"the options of {section}": hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest() for section, value in options.items()},
+        "the version of echosynth": __version__,
     }
 
 

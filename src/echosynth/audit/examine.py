@@ -8,25 +8,28 @@ import torch
 
 from echosynth import __version__
 from echosynth.audit import harms
-from echosynth.audit.chain import chain, clip_hashes, splits
+from echosynth.audit.chain import MODELS, bindings, chain, manifest_of_release, splits
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import look
 from echosynth.audit.membership import People, dataset_attacks, weight_attacks
+from echosynth.audit.passport import LEDGER, write_passport
 from echosynth.audit.pixels import learn_pixels
 from echosynth.audit.suspects import Eyes, suspects
+from echosynth.cohort.check import VIDEOS
 from echosynth.cohort.echonet import Cohort, read_cohort
-from echosynth.cohort.latents import LatentStore
 from echosynth.errors import InputError
-from echosynth.files import atomic_file, read_json, write_json
+from echosynth.files import atomic_file
 from echosynth.generative.objective import Generator
+from echosynth.manifest import Manifest, difference_once, manifest_of
 from echosynth.networks.kinds import kind_of
 from echosynth.privacy.canaries import Canaries
 from echosynth.privacy.canaries import audit as guess_coins
 from echosynth.privacy.risks import none_seen
 from echosynth.randomness import numpy_rng
+from echosynth.seals import write_sealed
 from echosynth.stages.budget import GENERATORS, statement
 from echosynth.stages.screening import judge_clips
-from echosynth.stages.start import canaries_of, cohort_of, initial, trained
+from echosynth.stages.start import canaries_of, check_imported, cohort_of, initial, store_of, trained
 from echosynth.study import Study
 
 RESULT = "audit.json"
@@ -35,11 +38,15 @@ RESULT = "audit.json"
 def audit(study: Study) -> dict:
     """Screens, attacks and measures what lies in `synthetic/` now, decides (gate.py), and returns what is in STUDY/audit/audit.json.
 
-    Leaves clips.parquet beside it, a row a synthetic clip with the verdicts on it: private, scores leak what they compare with. Raises InputError when the study has no synthetic cohort.
+    Leaves clips.parquet beside it, a row a synthetic clip with the verdicts on it: private, scores leak what they compare with; and the passport.
+    audit.json is sealed and bound to what it judged (chain.py). Raises InputError when the study has no synthetic cohort, or one with a file
+    that is damaged or that the synthesis did not make, before the audit or during it.
     """
-    folder, section, seed = study.folder("audit"), study.config.audit, study.config.seed
+    folder, section, seed = study.private_folder("audit", "Verdicts on single clips, and what was found out about patients"), study.config.audit, study.config.seed
+    (folder / RESULT).unlink(missing_ok=True)
+    manifest = manifest_of_release(study)
     cohort, made = cohort_of(study), read_cohort(study.folder("synthetic"), splits=False)
-    hashes = clip_hashes(made.root)
+    _all_listed(made, manifest)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {name: trained(study, name, device) for name in ("autoencoder", "reid", "image", "video")}
     people = _people(cohort, canaries_of(study), section.clips, seed)
@@ -57,14 +64,14 @@ def audit(study: Study) -> dict:
 
     by_clips, scores = dataset_attacks(people, real, synthetic, seed)
     attacks = by_clips + (
-        weight_attacks(people, LatentStore.open(study.folder("latents")), {name: networks[name] for name in GENERATORS}, _public(study, device), study.config.video.fps, seed)
+        weight_attacks(people, store_of(study), {name: networks[name] for name in GENERATORS}, _public(study, device), study.config.video.fps, seed)
         if section.weights
         else []
     )
     found = {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "chain": chain(study, hashes),
+        "chain": chain(study, manifest),
         "splits": splits(cohort),
         "screening": about,
         "planted": {
@@ -78,18 +85,42 @@ def audit(study: Study) -> dict:
         "thresholds": section.model_dump(mode="json"),
     }
     found["gate"] = asdict(decide(found, section))
-    write_json(folder / RESULT, found)
+    if manifest_of_release(study) != manifest:
+        raise InputError(f"{made.root}: was changed during the audit; audit again")
+    write_passport(study, found, folder)
+    found |= {"bindings": bindings(study, manifest), "manifest": manifest}
+    found["artefacts"] = manifest_of(folder, without=(RESULT, LEDGER))
+    write_sealed(folder / RESULT, found, study.seal_key)
     return found
 
 
+def _all_listed(made: Cohort, manifest: Manifest) -> None:
+    """Raises InputError for a clip that FileList.csv does not list: nobody would look at it."""
+    listed = {f"{VIDEOS}/{made.path(name).name}" for name in made.clips["name"]}
+    for name in sorted(name for name in manifest if name.startswith(f"{VIDEOS}/") and name not in listed):
+        raise InputError(f"{made.root / name}: not in FileList.csv; make the stage synthetic again")
+
+
 def last_audit(study: Study) -> dict:
-    """What the last audit found; raises InputError when there was none, or the synthetic cohort is no longer the one it saw."""
+    """What the last audit found.
+
+    Raises InputError when there was none, when its file was edited, and when anything that its verdict holds for is no longer what it saw, with its name.
+    """
+    again = f"run: echosynth audit {study.root}"
     try:
-        found = read_json(study.folder("audit") / RESULT)
+        found = study.sealed(f"audit/{RESULT}", again)
     except FileNotFoundError:
-        raise InputError(f"{study.root}: no audit yet; run: echosynth audit {study.root}") from None
-    if chain(study, clip_hashes(study.folder("synthetic")))["release"] != found["chain"]["release"]:
-        raise InputError(f"{study.root}: the synthetic cohort is no longer the one that was audited; run: echosynth audit {study.root}")
+        raise InputError(f"{study.root}: no audit yet; {again}") from None
+    manifest = manifest_of_release(study)
+    for stage in MODELS:
+        study.verified(stage)
+    now = bindings(study, manifest)
+    for name in sorted(found["bindings"].keys() | now.keys()):
+        if found["bindings"].get(name) != now.get(name):
+            raise InputError(f"{study.root}: the audit holds no longer, because {name} changed after it; {again}")
+    for name, entry in found["artefacts"].items():
+        if what := difference_once(study.folder("audit") / name, entry):
+            raise InputError(f"{study.folder('audit') / name}: {what} since the audit; {again}")
     return found
 
 
@@ -108,6 +139,8 @@ def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> 
 def _public(study: Study, device: torch.device) -> dict[str, Generator]:
     """The generators as their training began, where that was not from nothing."""
     networks = {name: getattr(study.config, name).network for name in GENERATORS}
+    for name in networks:
+        check_imported(study, name)
     found = {name: initial(study.config.init, name, kind_of(network), network, tell=False) for name, network in networks.items()}
     return {name: network.to(device) for name, network in found.items() if network is not None}
 

@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from echosynth.audit.gate import NO_COPY
-from echosynth.files import atomic_file, read_json, write_json
+from echosynth.files import atomic_file, write_json
 from echosynth.report import figures
 from echosynth.report.facts import without_paths
 from echosynth.study import Study
@@ -28,13 +28,17 @@ NO_PROOF = "This passport is evidence that known attacks were tried and how far 
 
 def ledger(study: Study) -> list[dict]:
     """Earlier releases of this study, oldest first."""
-    path = study.folder("audit") / LEDGER
-    return read_json(path) if path.exists() else []
+    try:
+        return study.sealed(f"audit/{LEDGER}", "restore it: without it nobody knows what was handed out")["releases"]
+    except FileNotFoundError:
+        return []
 
 
 def public(found: dict) -> dict:
     """What of an audit may be published: no name and no score of a single sample."""
-    told = copy.deepcopy(found)
+    told = copy.deepcopy({key: value for key, value in found.items() if key not in ("bindings", "artefacts")})
+    if "manifest" in told:
+        told["manifest"] = {name: {"size": entry["size"], "sha256": entry["sha256"]} for name, entry in told["manifest"].items()}
     told["screening"]["copies"] = len(found["screening"]["copies"])
     for check in told["gate"]["checks"]:
         if check["name"] == NO_COPY:

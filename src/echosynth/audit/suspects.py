@@ -54,9 +54,9 @@ def suspects(study: Study, screened: pd.DataFrame, people: People, synthetic: Lo
     """
     section, split = study.config.audit, people.clips["split"].to_numpy()
     test = np.flatnonzero(split == "TEST")
-    screens = {"calibrated": Protocols.load(study.folder("reid")).calibrated}
+    screens = {"calibrated": Protocols.load(study.verified("reid")).calibrated}
     screens |= {name: screen for name, eye in JUDGES.items() if len(synthetic.rows[eye]) and (screen := _fit(people, real, eye, study.config.screen.alpha))}
-    known = pd.read_parquet(study.folder("reid") / "scores.parquet")
+    known = pd.read_parquet(study.verified("reid", "scores.parquet") / "scores.parquet")
     strangers = {
         "calibrated": known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy(),
         "judge": np.array([screens["judge"].score(real.of("handmade", row)) for row in test]),

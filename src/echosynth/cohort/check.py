@@ -1,6 +1,5 @@
 """Every problem of a cohort in one pass: its tables read row by row, every video opened, nothing taken on trust."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,15 +12,18 @@ import pandas as pd
 
 from echosynth.cohort.tables import Problem, Table, clip_name, number, quote, read_table
 from echosynth.cohort.video import ClipInfo, clip_info
+from echosynth.manifest import Entry, Manifest, entry_of
 from echosynth.progress import progress
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 HELD_OUT = SPLITS[1:]  # no generator is trained on them
 FILELIST, PATIENTS, TRACINGS, VIDEOS = "FileList.csv", "patients.csv", "VolumeTracings.csv", "Videos"
+TRUTH = "truth.parquet"  # of a simulated cohort
+LISTS = (FILELIST, PATIENTS, TRACINGS, TRUTH)
 CLIP_COLUMNS = ["name", "patient", "split", "ef", "esv", "edv", "fps", "frames", "height", "width"]
+FILE_COLUMNS = ["row", "size", "mtime_ns", "sha256"]
 _REQUIRED = ("FileName", "EF", "Split")
 _FOLDS = {str(fold): "TRAIN" if fold < 8 else SPLITS[fold - 7] for fold in range(10)}  # EchoNet-Pediatric: 0-7, 8, 9
-_EDGE = 4096  # bytes at either end of a video that enter its digest
 _EF_SLACK = 1.0  # EF points between the EF given and the one of the volumes
 
 
@@ -40,7 +42,7 @@ class Row:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
-    digest: str = ""
+    file: Entry | None = None
 
     @property
     def where(self) -> str:
@@ -49,23 +51,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found. `clips` has one row a clip without problems: the columns of `Cohort.clips`, then `row` (in FileList.csv) and `digest`."""
+    """What `inspect` found. `clips` has one row a clip without problems: the columns of `Cohort.clips`, then `row` (in FileList.csv), and `size` (bytes),
+    `mtime_ns` and `sha256` of the video. `lists` are the tables beside Videos/ as they were read."""
 
     root: Path
     listed: int
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    clips: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*CLIP_COLUMNS, "row", "digest"]))
+    clips: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*CLIP_COLUMNS, *FILE_COLUMNS]))
+    lists: Manifest = field(default_factory=dict)
 
 
 def inspect(root: Path, splits: bool = True) -> Report:
     """Opens every file of a cohort in the EchoNet-Dynamic or EchoNet-Pediatric layout and reports every problem, in the order of the rows, rather than raise.
 
     Every video is demultiplexed to its end, so that its frames are counted and not believed, and its first and last frames are decoded.
-    `splits` False does not ask for clips in each of TRAIN, VAL and TEST. The digest of a video is the SHA-256 of its size and its first and last 4 KiB.
+    `splits` False does not ask for clips in each of TRAIN, VAL and TEST. All bytes of a video enter its SHA-256.
     """
     root = Path(root)
+    lists = {}
     try:
+        lists = {name: entry_of(root / name) for name in LISTS if (root / name).is_file()}
         if not root.is_dir():
             raise Problem(str(root), "not a folder" if root.exists() else "no such folder", f"give the folder that holds {FILELIST} and {VIDEOS}/")
         table = read_table(root / FILELIST, _REQUIRED)
@@ -91,8 +97,8 @@ def inspect(root: Path, splits: bool = True) -> Report:
     if rows and splits:
         problems += missing_splits(row.split for row in rows)
     bad = {problem.row for problem in problems}
-    good = [row for row in rows if row.number not in bad and row.digest]
-    return Report(root, len(table.rows) + len(table.ragged), problems, warnings, _frame(good))
+    good = [row for row in rows if row.number not in bad and row.file]
+    return Report(root, len(table.rows) + len(table.ragged), problems, warnings, _frame(good), lists)
 
 
 def missing_splits(splits: Iterable[str | None]) -> list[Problem]:
@@ -232,10 +238,10 @@ def _patients_in_one_split(rows: list[Row], problems: list[Problem]) -> None:
 def _videos(root: Path, rows: list[Row], problems: list[Problem], warnings: list[Problem]) -> None:
     """Opens the videos, several at a time (libav leaves Python's lock while it reads), and lays what they hold over what the rows say."""
 
-    def look(row: Row) -> tuple[ClipInfo, str] | Problem:
+    def look(row: Row) -> tuple[ClipInfo, Entry] | Problem:
         path = video_path(root, row.name)
         try:
-            return clip_info(path, row.frames), _digest(path)
+            return clip_info(path, row.frames), _entry(path)
         except Problem as problem:
             return Problem(row.where, f"{VIDEOS}/{problem.where} {problem.what}", problem.remedy, row.number)
 
@@ -245,7 +251,7 @@ def _videos(root: Path, rows: list[Row], problems: list[Problem], warnings: list
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
-            info, row.digest = found
+            info, row.file = found
             if (row.height or info.height, row.width or info.width) != (info.height, info.width):
                 what = f"FrameHeight x FrameWidth {row.height or '?'}x{row.width or '?'} where {VIDEOS}/{row.name}.avi has {info.height}x{info.width}"
                 problems.append(Problem(row.where, what, "write the size of the video", row.number))
@@ -260,13 +266,9 @@ def _videos(root: Path, rows: list[Row], problems: list[Problem], warnings: list
     warnings += [Problem(f"{VIDEOS}/{quote(name)[1:-1]}", f"not in {FILELIST}", "list it or take it away") for name in there if name not in listed]
 
 
-def _digest(path: Path) -> str:
+def _entry(path: Path) -> Entry:
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_EDGE)
-            file.seek(max(size - _EDGE, 0))
-            return hashlib.sha256(b"%d\0" % size + head + file.read(_EDGE)).hexdigest()
+        return entry_of(path)
     except OSError as error:
         raise Problem(path.name, f"cannot be read ({error.strerror})", "make it a readable file") from error
 
@@ -311,11 +313,12 @@ def _tracings(root: Path, rows: list[Row], warnings: list[Problem]) -> None:
 
 
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    columns = {column: [getattr(row, "number" if column == "row" else column) for row in rows] for column in [*CLIP_COLUMNS, "row", "digest"]}
+    columns = {column: [getattr(row, column) for row in rows] for column in CLIP_COLUMNS} | {"row": [row.number for row in rows]}
+    columns |= {column: [row.file[column] for row in rows] for column in ("size", "mtime_ns", "sha256")}
     types = (
         dict.fromkeys(("ef", "esv", "edv", "fps"), "float64")
-        | dict.fromkeys(("frames", "height", "width", "row"), "int64")
-        | dict.fromkeys(("name", "patient", "split", "digest"), "str")
+        | dict.fromkeys(("frames", "height", "width", "row", "size", "mtime_ns"), "int64")
+        | dict.fromkeys(("name", "patient", "split", "sha256"), "str")
     )
     return pd.DataFrame(columns).astype(types)
 

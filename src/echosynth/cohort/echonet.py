@@ -3,20 +3,35 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from echosynth.cohort.check import CLIP_COLUMNS, FILELIST, HELD_OUT, PATIENTS, SPLITS, TRACINGS, Report, inspect, missing_splits, video_path
+from echosynth.cohort.check import (
+    CLIP_COLUMNS,
+    FILELIST,
+    HELD_OUT,
+    LISTS,
+    PATIENTS,
+    SPLITS,
+    TRACINGS,
+    TRUTH,
+    VIDEOS,
+    Report,
+    inspect,
+    missing_splits,
+    video_path,
+)
 from echosynth.cohort.tables import Problem
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
+from echosynth.manifest import Entry, Manifest, differences
 
-_SAVED = "cohort.parquet"
+SAVED = "cohort.parquet"
 _METADATA = b"echosynth"
 
 
@@ -25,17 +40,38 @@ class Cohort:
     """The clips of a cohort that can be used, and where their videos are.
 
     `clips` has one row a clip, index 0..n-1 in the order of the list: name (no .avi), patient, split (TRAIN, VAL or TEST), ef (percent), esv, edv (mL, NaN if unknown),
-    fps, frames, height, width (of the video). `skipped` holds the problems of the clips left out, a line each.
+    fps, frames, height, width (of the video). `skipped` holds the problems of the clips left out, a line each. `files` has the size, time and hash of
+    every video and list when the cohort was read (of a cohort that was made otherwise, nothing).
     """
 
     root: Path
     clips: pd.DataFrame
     fingerprint: str
     skipped: tuple[str, ...] = ()
+    files: Manifest = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """The video of a clip."""
         return video_path(self.root, name)
+
+    def check_unchanged(self, full: bool = False) -> None:
+        """Raises InputError naming the first list or video that is not as it was read.
+
+        Lists are hashed in any case; videos with `full`, else only those with another size or time.
+        """
+        for line in self.changed_files(full):
+            raise InputError(line)
+
+    def changed_files(self, full: bool = False) -> Iterator[str]:
+        """A line for each list or video that is not as it was read (`check_unchanged`)."""
+        remedy = "put it back as it was, or start a new study on the cohort as it is"
+        lists = {name: entry for name, entry in self.files.items() if name in LISTS}
+        videos = {name: entry for name, entry in self.files.items() if name not in LISTS}
+        for found in (differences(self.root, lists, True, links=True), differences(self.root, videos, full, links=True)):
+            for name, what in found:
+                yield f"{self.root / name}: {what} since the cohort was read; {remedy}"
+        for name in (name for name in LISTS if self.files and name not in lists and (self.root / name).exists()):
+            yield f"{self.root / name}: was not there when the cohort was read; {remedy}"
 
     def split(self, split: str) -> pd.DataFrame:
         """The clips of TRAIN, VAL or TEST, with the index they have in `clips`."""
@@ -48,7 +84,7 @@ class Cohort:
 
     def with_phenotypes(self, clips: pd.DataFrame) -> pd.DataFrame:
         """Some of the clips with a column `phenotype` where the cohort is simulated: nobody else tells them."""
-        path = self.root / "truth.parquet"
+        path = self.root / TRUTH
         return clips.join(pd.read_parquet(path, columns=["name", "phenotype"]).set_index("name"), on="name") if path.exists() else clips
 
 
@@ -68,7 +104,12 @@ def read_cohort(root: Path, skip_bad: bool = False, splits: bool = True) -> Coho
     if problems:
         raise InputError(_first(report, problems, skip_bad))
     skipped = tuple(str(problem) for problem in report.problems)
-    return Cohort(report.root, report.clips[CLIP_COLUMNS].reset_index(drop=True), fingerprint(report.clips), skipped)
+    clips = report.clips
+    videos = {
+        f"{VIDEOS}/{video_path(report.root, row.name).name}": Entry(size=row.size, sha256=row.sha256, mtime_ns=row.mtime_ns)
+        for row in clips[["name", "size", "sha256", "mtime_ns"]].itertuples(index=False)
+    }
+    return Cohort(report.root, clips[CLIP_COLUMNS].reset_index(drop=True), fingerprint(clips), skipped, report.lists | videos)
 
 
 def _first(report: Report, problems: list[Problem], skip_bad: bool) -> str:
@@ -83,27 +124,29 @@ def _first(report: Report, problems: list[Problem], skip_bad: bool) -> str:
 
 
 def fingerprint(clips: pd.DataFrame) -> str:
-    """SHA-256 over the clips in the order of their names: name, patient, split, EF, ESV, EDV, fps, and the digest of the video (its size, its first and last 4 KiB)."""
-    told = clips.sort_values("name")[["name", "patient", "split", "ef", "esv", "edv", "fps", "digest"]]
+    """SHA-256 over the clips in the order of their names: name, patient, split, EF, ESV, EDV, fps, and the SHA-256 of the video."""
+    told = clips.sort_values("name")[["name", "patient", "split", "ef", "esv", "edv", "fps", "sha256"]]
     rows = [[value.hex() if isinstance(value, float) else value for value in row] for row in told.itertuples(index=False, name=None)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def save_cohort(cohort: Cohort, folder: Path) -> None:
-    """Keeps a cohort that was read in `folder`/cohort.parquet (the table of the clips, no video), so that no later stage opens every video again."""
-    about = json.dumps({"root": str(cohort.root.resolve()), "fingerprint": cohort.fingerprint, "skipped": cohort.skipped})
+def save_cohort(cohort: Cohort, folder: Path) -> Path:
+    """Keeps a cohort that was read in `folder`/cohort.parquet (the tables, no video), so that no later stage opens every video again; returns that path."""
+    about = {"root": str(cohort.root.resolve()), "fingerprint": cohort.fingerprint, "skipped": cohort.skipped, "files": cohort.files}
     table = pa.Table.from_pandas(cohort.clips, preserve_index=False)
-    with atomic_file(folder / _SAVED) as partial:
-        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, _METADATA: about.encode()}), partial)
+    path = folder / SAVED
+    with atomic_file(path) as partial:
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, _METADATA: json.dumps(about).encode()}), partial)
+    return path
 
 
 def load_cohort(folder: Path) -> Cohort:
-    """The cohort that `save_cohort` kept in `folder`. Raises InputError when there is none, or its videos are no longer where they were."""
-    path = folder / _SAVED
+    """The cohort that `save_cohort` kept in `folder`. Raises InputError when there is none, or its folder is no longer there (`Cohort.check_unchanged` looks at its files)."""
+    path = folder / SAVED
     try:
         table = pq.read_table(path)
         about = json.loads(table.schema.metadata[_METADATA])
-        cohort = Cohort(Path(about["root"]), table.to_pandas()[CLIP_COLUMNS], about["fingerprint"], tuple(about["skipped"]))
+        cohort = Cohort(Path(about["root"]), table.to_pandas()[CLIP_COLUMNS], about["fingerprint"], tuple(about["skipped"]), about["files"])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; start the study again with --cohort") from None
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:

@@ -27,17 +27,20 @@ class LatentStore:
     `index` has one row a clip, 0..n-1 in the cohort's order: name, patient, split, ef (percent), fps, frames, shard. `shape` is (C, h, w).
     """
 
-    def __init__(self, index: pd.DataFrame, shards: dict[int, safe_open], shape: tuple[int, int, int]):
+    def __init__(self, index: pd.DataFrame, shards: dict[int, "_Shard"], shape: tuple[int, int, int]):
         self.index, self.shape, self._shards = index, shape, shards
         self._where = list(zip(index["shard"], index["name"], strict=True))
 
     @classmethod
-    def open(cls, folder: Path) -> "LatentStore":
-        """Opens what `write_latents` left. Raises InputError when a file is missing, broken, or does not agree with the index."""
+    def open(cls, folder: Path, check: Callable[[Path], None] | None = None) -> "LatentStore":
+        """Opens what `write_latents` left. `check` is called with the path of a shard before the first latents of it are read.
+
+        Raises InputError when a file is missing, broken, or does not agree with the index.
+        """
         try:
             index = pd.read_parquet(folder / "index.parquet")[_COLUMNS]
-            shards = {int(number): safe_open(_shard(folder, number), "pt") for number in index["shard"].unique()}
-            views = [shards[shard].get_slice(name) for shard, name in zip(index["shard"], index["name"], strict=True)]
+            shards = {int(number): _Shard(shard_path(folder, number), check) for number in index["shard"].unique()}
+            views = [shards[shard].file.get_slice(name) for shard, name in zip(index["shard"], index["name"], strict=True)]
             shapes = {tuple(view.get_shape()[1:]) for view in views}
             if len(shapes) != 1 or len(next(iter(shapes))) != 3 or any(view.get_dtype() != "F16" for view in views):
                 raise ValueError("its clips have different shapes")
@@ -62,28 +65,43 @@ class LatentStore:
         """The frames (indices, in any order) of the clip in that row of the index: float32 (len(frames), C, h, w)."""
         shard, name = self._where[row]
         first, last = int(frames.min()), int(frames.max())
-        part = self._shards[shard].get_slice(name)[first : last + 1]
+        part = self._shards[shard].checked().get_slice(name)[first : last + 1]
         return part[torch.from_numpy(frames - first)].float()
+
+
+class _Shard:
+    """One file of the store, whose bytes are checked when the first of them are used."""
+
+    def __init__(self, path: Path, check: Callable[[Path], None] | None):
+        self.path, self.file, self._check = path, safe_open(path, "pt"), check
+
+    def checked(self) -> safe_open:
+        if self._check is not None:
+            self._check(self.path)
+            self._check = None
+        return self.file
 
 
 def write_latents(folder: Path, clips: pd.DataFrame, encode: Callable[[str], torch.Tensor], over: Callable = map, title: str = "latents", shard_size: int = _SHARD) -> None:
     """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w), and `over(encode, names)` goes through them. Shards that an interrupted run left whole are kept."""
     parts = [clips[first : first + shard_size] for first in range(0, len(clips), shard_size)]
-    kept = [number for number in range(len(parts)) if _shard(folder, number).exists()]
+    kept = [number for number in range(len(parts)) if shard_path(folder, number).exists()]
     with progress(title, len(clips), sum(len(parts[number]) for number in kept)) as advance:
         for number, part in enumerate(parts):
             if number in kept:
                 continue
             latents = {}
             for name, encoded in zip(part["name"], over(encode, part["name"]), strict=True):
+                if not encoded.isfinite().all():
+                    raise InputError(f"{folder}: the latents of clip {name} are not finite; look at the clip, or make the stage autoencoder again")
                 latents[name] = encoded.to(torch.float16).contiguous()
                 advance()
-            with atomic_file(_shard(folder, number)) as path:
+            with atomic_file(shard_path(folder, number)) as path:
                 save_file(latents, path)
     index = clips.reset_index(drop=True).assign(shard=np.arange(len(clips)) // shard_size)
     lengths = []
     for number, part in enumerate(parts):
-        with safe_open(_shard(folder, number), "pt") as file:
+        with safe_open(shard_path(folder, number), "pt") as file:
             lengths += [file.get_slice(name).get_shape()[0] for name in part["name"]]
     with atomic_file(folder / "index.parquet") as path:
         index.assign(frames=lengths)[_COLUMNS].to_parquet(path, index=False)
@@ -99,5 +117,5 @@ def frame_indices(start: float, count: int, source_fps: float, fps: float, frame
     return np.clip(indices, 0, frames - 1), (indices >= 0) & (indices < frames)
 
 
-def _shard(folder: Path, number: int) -> Path:
+def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}.safetensors"

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
 from echosynth.privacy.neighbours import nearest, unit
+from echosynth.privacy.screen import check_unit_rows
 
 PERCENTILE = 95.0
 
@@ -63,8 +64,11 @@ class PublishedScreen:
         try:
             with safe_open(path, "np") as file:
                 gallery, tau, held_out = (file.get_tensor(name) for name in ("gallery", "tau", "held_out"))
-            if gallery.ndim != 2 or not gallery.size:
+            if gallery.ndim != 2 or not gallery.size or len(tau) != 1 or len(held_out) != 1:
                 raise ValueError("no gallery in it")
+            if not (np.isfinite(tau[0]) and abs(tau[0]) <= 1.001 and held_out[0] > 0):
+                raise ValueError("tau is out of range")
+            check_unit_rows(torch.from_numpy(gallery))
             return cls(gallery, float(tau[0]), int(held_out[0]))
         except (OSError, SafetensorError, ValueError, IndexError) as error:
             raise InputError(f"{path}: no readable calibration of the published filter ({str(error).splitlines()[0]}); run the stage reid again") from error

@@ -41,6 +41,8 @@ from echosynth.files import atomic_file, read_json, write_json
 from echosynth.privacy.neighbours import nearest
 
 _TOLERANCE = 1e-9  # p-values are sums of shares
+_UNIT_TOLERANCE = 1e-3
+_LONGEST = 1 + _UNIT_TOLERANCE  # no cosine is larger
 
 
 class Rate(NamedTuple):
@@ -154,9 +156,19 @@ class Screen:
             gallery, held_out, patients = tensors["gallery"], tensors["held_out"], tensors["patients"]
             if not (gallery.ndim == held_out.ndim == 2 and len(gallery) and len(held_out) == len(patients) > 0 and not held_out.isnan().all(1).any()):
                 raise ValueError("shapes do not fit together")
+            if not 0 < alpha < 1 or (held_out.abs() > _LONGEST).any():
+                raise ValueError("a level or a score is out of range")
+            check_unit_rows(gallery)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise InputError(f"{folder}: no readable calibration of the screen ({str(error).splitlines()[0]}); run the stage reid again") from error
         return cls(gallery.float(), held_out.float(), patients.long(), alpha)
+
+
+def check_unit_rows(gallery: Tensor) -> None:
+    """Raises ValueError unless all rows (N, D) are finite and of unit length: others would look like nothing, and a copy would pass."""
+    lengths = gallery.double().norm(dim=1)
+    if not gallery.isfinite().all() or not ((lengths - 1).abs() < _UNIT_TOLERANCE).all():
+        raise ValueError("the gallery is not of finite rows of unit length")
 
 
 def similarity(embeddings: Tensor, gallery: Tensor, block: int | None = None) -> Tensor:

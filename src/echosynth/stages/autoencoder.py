@@ -15,7 +15,7 @@ from echosynth.metrics.images import mae, psnr, ssim, texture_sd
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig, decode_clip, encode_clip, to_unit
 from echosynth.networks.kinds import kind_of
 from echosynth.progress import console, progress
-from echosynth.stages.start import adopt, cohort_of, initial
+from echosynth.stages.start import adopt, check_imported, cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.autoencoder import AutoencoderTraining, draw_frames, make_batch, make_loss, standardise
 from echosynth.training.fit import fit
@@ -33,6 +33,7 @@ def run(study: Study) -> dict:
         shared = adopt(study, lead, "autoencoder", kind).to(processes.state().device)
         return processes.on_first(lambda: {"start": lead.root.name, "encoder": "shared"} | _shown_and_measured(shared, cohort, folder))
     torch.manual_seed(seed)
+    check_imported(study, "autoencoder")
     start = initial(study.config.init, "autoencoder", kind, config.network, config.training.steps)
     ours, frozen = isinstance(config.network, AutoencoderConfig), start is not None and config.encoder == "frozen"
     if ours:

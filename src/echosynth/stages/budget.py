@@ -12,13 +12,14 @@ import numpy as np
 
 from echosynth import processes
 from echosynth.errors import InputError
-from echosynth.files import atomic_file, read_json, write_json
 from echosynth.privacy.budget import Spent, epsilon, noise_for
 from echosynth.progress import console
+from echosynth.seals import write_sealed
 from echosynth.study import Stage, Study
 from echosynth.training.private import Private, chance
 
 GENERATORS = ("image", "video")
+_LEDGER, _HOLDS = "dp/spent.json", "What differential privacy was spent on, and the secret behind its noise"
 
 
 def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Private | None:
@@ -40,7 +41,8 @@ def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Privat
         planned = [(chance(t.batch_size, count), t.steps) for t in (getattr(study.config, name).training for name in others)]
         noise = noise_for(section.epsilon, limit, planned, trainings(ledger))
         row = {"stage": stage.name, "key": key, "noise": noise, "rate": chance(training.batch_size, count), "steps": training.steps, "clip": section.clip, "patients": count}
-        write_json(study.folder("dp") / "spent.json", [*ledger, row])
+        study.private_folder("dp", _HOLDS)
+        write_sealed(study.root / _LEDGER, {"spent": [*ledger, row]}, study.seal_key)
         console.print(f"{stage.name}: differential privacy, noise {noise:.3g} times a patient's gradient; epsilon {epsilon(trainings([*ledger, row]), limit):.2f} is spent then")
         return noise
 
@@ -50,8 +52,9 @@ def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Privat
 
 def spent(study: Study) -> list[dict]:
     """The rows of the ledger, oldest first; none where nothing was spent."""
-    path = study.folder("dp") / "spent.json"
-    return read_json(path) if path.exists() else []
+    if not (study.root / _LEDGER).exists():
+        return []
+    return study.sealed(_LEDGER, "restore it: without it nobody knows what was spent on the patients")["spent"]
 
 
 def trainings(ledger: list[dict]) -> list[Spent]:
@@ -103,9 +106,8 @@ def _secret(study: Study) -> int:
 
     def make() -> None:
         if not path.exists():
-            with atomic_file(path) as partial:
-                partial.write_text(f"{secrets.randbits(64)}\n")
-            path.chmod(0o600)
+            study.private_folder("dp", _HOLDS)
+            write_sealed(path, {"secret": secrets.randbits(64)}, study.seal_key)
 
     processes.on_first(make)
-    return int(path.read_text())
+    return study.sealed("dp/secret", "restore it: the noise of the trainings comes from it")["secret"]

@@ -15,7 +15,7 @@ from echosynth.config import GeneratorNetwork, SynthesisSection
 from echosynth.evaluation.compare import Volumes, compare
 from echosynth.evaluation.hearts import of_real
 from echosynth.evaluation.reconstruction import ef_of_reconstructions
-from echosynth.files import read_json, write_json
+from echosynth.files import write_json
 from echosynth.generative.long_video import OVERLAP, STRIDE
 from echosynth.metrics.encoders import InDomain
 from echosynth.stages.start import cohort_of, trained
@@ -26,13 +26,13 @@ from echosynth.study import Stage, Study, peak_memory_mb
 def run(study: Study) -> dict:
     """The stage `evaluation`. The summary holds the main figures; all are in metrics.json."""
     start, folder, config = time.monotonic(), study.folder("evaluation"), study.config
-    synthetic = processes.on_first(lambda: read_cohort(study.folder("synthetic"), splits=False))
+    synthetic = processes.on_first(lambda: read_cohort(study.verified("synthetic"), splits=False))
     found = compare(
         cohort_of(study),
         synthetic,
         config.evaluation,
         folder,
-        study.folder("regressor"),
+        study.verified("regressor"),
         config.seed,
         config.video.fps,
         _measured(study, synthetic.clips["name"]),
@@ -41,7 +41,7 @@ def run(study: Study) -> dict:
 
     def finish() -> dict:
         metrics = found | of_other_stages(study) | _of_reconstructions(study)
-        earlier = [read_json(path) for path in sorted(study.root.glob("*/stage.json"))]
+        earlier = study.summaries()
         metrics["seconds.total"] = round(sum(stage["seconds"] for stage in earlier) + time.monotonic() - start, 1)
         metrics["memory.peak_mb"] = max([peak_memory_mb(), *(stage["memory_mb"] for stage in earlier)])
         metrics = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
@@ -53,7 +53,7 @@ def run(study: Study) -> dict:
 
 def _of_reconstructions(study: Study) -> dict:
     device, section = torch.device("cuda" if torch.cuda.is_available() else "cpu"), study.config.evaluation
-    encoder = InDomain.open(study.folder("regressor"), section.network, device)
+    encoder = InDomain.open(study.verified("regressor"), section.network, device)
     found = ef_of_reconstructions(cohort_of(study), trained(study, "autoencoder", device), encoder.regressor, encoder.fps or study.config.video.fps, section.clips)
     return {f"autoencoder.{key}": value for key, value in found.items()}
 
@@ -75,8 +75,8 @@ def _measured(study: Study, names: pd.Series) -> Volumes:
     summary = study.summary("segmentation")["summary"]
     if "dice" not in summary:
         return Volumes(reason=summary.get("reason", "no training clip has tracings"))
-    synthetic = pd.read_parquet(study.folder("synthetic") / MEASURED).set_index("name").loc[names].reset_index()
-    return Volumes(of_real(study.folder("segmentation")), synthetic)
+    synthetic = pd.read_parquet(study.verified("synthetic", MEASURED) / MEASURED).set_index("name").loc[names].reset_index()
+    return Volumes(of_real(study.verified("segmentation")), synthetic)
 
 
 def of_other_stages(study: Study) -> dict:

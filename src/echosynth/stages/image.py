@@ -3,10 +3,9 @@
 import numpy as np
 
 from echosynth import processes
-from echosynth.cohort.latents import LatentStore
 from echosynth.networks.kinds import kind_of
 from echosynth.stages.budget import private_training
-from echosynth.stages.start import begin
+from echosynth.stages.start import begin, store_of
 from echosynth.study import Stage, Study
 from echosynth.training.generator import Windows, held_out_loss, measure_spread, train_generator
 
@@ -15,7 +14,7 @@ def run(study: Study) -> dict:
     """The stage `image`; its summary holds the loss on training and on held-out frames."""
     config, folder = study.config, study.folder("image")
     section, seed = config.image, config.seed
-    store = LatentStore.open(study.folder("latents"))
+    store = store_of(study)
     # Frames as they are in the cohort: the image model is not told an EF, so a balanced draw would bias what it makes.
     windows = Windows(store, np.flatnonzero((store.index["split"] == "TRAIN").to_numpy()), section.network, seed, balance=0.0)
     model = begin(study, "image", kind_of(section.network), section.network, lambda new: measure_spread(new, windows))

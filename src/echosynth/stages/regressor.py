@@ -18,7 +18,7 @@ from echosynth.metrics.encoders import InDomain
 from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.regressor import predict_ef
-from echosynth.stages.start import cohort_of, initial
+from echosynth.stages.start import check_imported, cohort_of, initial
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_ef, tidy, train_regressor
 
@@ -34,6 +34,7 @@ def run(study: Study) -> dict:
     imported = Path(study.config.init) / "regressor"
     given = study.config.init not in ("none", "simulated") and (imported / "config.json").exists()
     if given:  # the judge that came with the weights
+        check_imported(study, "regressor")
         regressor = initial(study.config.init, "regressor", kind_of(config.network), config.network)
         processes.on_first(lambda: regressor.save_pretrained(folder))
     else:
@@ -72,7 +73,7 @@ class Reader:
     @classmethod
     def of(cls, study: Study, device: torch.device) -> "Reader":
         """That of a study whose stage `regressor` is done; its line is that of the validation patients. Raises InputError where it hardly follows EF."""
-        folder = study.folder("regressor")
+        folder = study.verified("regressor")
         encoder = InDomain.open(folder, study.config.evaluation.network, device)
         table = pd.read_parquet(folder / PREDICTIONS)
         known = table[table["split"] == "VAL"]

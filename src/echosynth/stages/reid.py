@@ -29,7 +29,7 @@ from echosynth.privacy.published import PublishedScreen
 from echosynth.privacy.screen import Rate, Screen, draws, rate
 from echosynth.progress import console, progress
 from echosynth.randomness import numpy_rng
-from echosynth.stages.start import begin, cohort_of, trained
+from echosynth.stages.start import begin, cohort_of, store_of, trained
 from echosynth.study import Stage, Study
 from echosynth.training.reid import embed_frames, train_reid
 
@@ -40,7 +40,7 @@ _TOGETHER = 32  # clips embedded in one go
 def run(study: Study) -> dict:
     """The stage `reid`; its summary holds the AUC, the false-rejection rate and the recall on planted copies, with their intervals."""
     folder, config = study.folder("reid"), study.config
-    store = LatentStore.open(study.folder("latents"))
+    store = store_of(study)
     encoder = begin(study, "reid", kind_of(config.reid.network), config.reid.network)
     train_reid(encoder, store, config.reid.training, folder, config.seed)
     return processes.on_first(lambda: _calibrate_and_measure(study, encoder, store, folder))

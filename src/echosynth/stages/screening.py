@@ -8,7 +8,7 @@ import torch
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.cores import each
-from echosynth.files import atomic_file
+from echosynth.files import PRIVATE_FILE, atomic_file
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import encode_clip
 from echosynth.privacy.protocols import Protocol, Protocols
@@ -23,15 +23,16 @@ def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.Data
     The calibrated verdict is of all frames at the rate at which the screen was calibrated, the published one of the first frame. The table is private: scores leak what they compare with.
     Raises InputError when the cohort or the calibration cannot be read.
     """
-    table = judge_clips(study, read_cohort(folder, splits=False), protocol)
-    with atomic_file(out) as partial:
+    own = folder.resolve() == study.folder("synthetic").resolve()
+    table = judge_clips(study, read_cohort(study.verified("synthetic") if own else folder, splits=False), protocol)
+    with atomic_file(out, PRIVATE_FILE) as partial:
         table.to_parquet(partial, index=False)
     return table
 
 
 def judge_clips(study: Study, cohort: Cohort, protocol: Protocol) -> pd.DataFrame:
     """The table of `screen`, written nowhere."""
-    protocols = Protocols.load(study.folder("reid"))
+    protocols = Protocols.load(study.verified("reid"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
     size, rows = 8 * study.config.reid.network.size, []

@@ -18,7 +18,7 @@ def run(study: Study) -> dict:
 def segmenter_of(study: Study) -> tuple[Segmenter, float] | None:
     """The segmenter and the mL of one of its voxels (NaN where unknown); None where the study has none."""
     summary = study.summary("segmentation")["summary"]
-    return None if "reason" in summary else (Segmenter.from_pretrained(study.folder("segmentation")), summary["ml_per_voxel"])
+    return None if "reason" in summary else (Segmenter.from_pretrained(study.verified("segmentation")), summary["ml_per_voxel"])
 
 
 STAGE = Stage("segmentation", inputs=("cohort",), sections=("segmentation",), run=run, every_process=True)

@@ -12,6 +12,7 @@ import torch
 from echosynth import processes
 from echosynth.cohort import echonet
 from echosynth.cohort.echonet import Cohort
+from echosynth.cohort.latents import LatentStore
 from echosynth.errors import InputError
 from echosynth.networks.base import Network, NetworkConfig
 from echosynth.networks.denoiser import Denoiser
@@ -21,17 +22,33 @@ from echosynth.progress import console
 from echosynth.study import Study
 
 LEFT_OUT = "LEFT_OUT"
+COHORT_FOLDER, IMPORTED = "cohort", "imported"
+_FILES = ("config.json", "model.safetensors")
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 def save_cohort(study: Study, cohort: Cohort) -> None:
     """Keeps the table of a cohort that was read, so that no stage inspects it again."""
-    echonet.save_cohort(cohort, study.folder("cohort"))
+    folder = study.private_folder(COHORT_FOLDER, "The list of the private clips: names, patients, EFs and hashes")
+    study.register_cohort(echonet.save_cohort(cohort, folder))
+
+
+def registered_cohort(study: Study) -> Cohort:
+    """The cohort that the study was started on, as it was read then, whatever has become of its files. Raises InputError when the table of it is damaged."""
+    study.check_table(study.folder(COHORT_FOLDER) / echonet.SAVED)
+    return echonet.load_cohort(study.folder(COHORT_FOLDER))
+
+
+def source_of(study: Study) -> Cohort:
+    """`registered_cohort`; raises InputError when a list or a video of it has changed since (`Cohort.check_unchanged`)."""
+    cohort = registered_cohort(study)
+    cohort.check_unchanged()
+    return cohort
 
 
 def cohort_of(study: Study) -> Cohort:
-    """The cohort that the study was started on. Canaries on whom the coin fell so are in the split LEFT_OUT, of which no stage learns."""
-    cohort, tossed = echonet.load_cohort(study.folder("cohort")), canaries_of(study)
+    """The cohort that the study was started on (`source_of`). Canaries on whom the coin fell so are in the split LEFT_OUT, of which no stage learns."""
+    cohort, tossed = source_of(study), canaries_of(study)
     if tossed is None:
         return cohort
     clips = cohort.clips.assign(split=cohort.clips["split"].mask(cohort.clips["patient"].astype(str).isin(tossed.left_out), LEFT_OUT))
@@ -43,7 +60,7 @@ def canaries_of(study: Study) -> Canaries | None:
     count = study.config.audit.canaries
     if not count:
         return None
-    clips = echonet.load_cohort(study.folder("cohort")).split("TRAIN")
+    clips = source_of(study).split("TRAIN")
     if count >= clips["patient"].nunique():
         raise InputError(f"audit.canaries: {count} canaries of {clips['patient'].nunique()} training patients; leave most patients to learn from")
     return toss(clips["patient"], count, study.config.seed)
@@ -92,12 +109,23 @@ def _differences(given: NetworkConfig, wanted: NetworkConfig) -> str:
 
 def trained(study: Study, stage: str, device: torch.device) -> Network:
     """The network that the stage autoencoder, image, reid or video has left, on `device` and in evaluation mode. Raises InputError when it is not there or broken."""
-    return kind_of(getattr(study.config, stage).network).from_pretrained(study.folder(stage)).to(device)
+    return kind_of(getattr(study.config, stage).network).from_pretrained(study.verified(stage, *_FILES)).to(device)
+
+
+def store_of(study: Study) -> LatentStore:
+    """The latents of the study's cohort; each shard is checked when it is first read. Raises InputError when the store is not there or damaged."""
+    return LatentStore.open(study.verified("latents", "index.parquet"), study.checker("latents"))
+
+
+def check_imported(study: Study, name: str) -> None:
+    """Raises InputError when the weights of `name` that came into the study with `import-weights` are damaged."""
+    if study.config.init == str(study.folder(IMPORTED).resolve()):
+        study.verified(IMPORTED, *(f"{name}/{file}" for file in _FILES))
 
 
 def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNetwork:
     """The shared network that the lead of a joint run has trained, saved as this study's own, with its log."""
-    network = kind.from_pretrained(lead.folder(name))
+    network = kind.from_pretrained(lead.verified(name, *_FILES))
 
     def keep() -> None:
         network.save_pretrained(study.folder(name))
@@ -110,6 +138,7 @@ def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNe
 def begin(study: Study, name: str, kind: type[AnyNetwork], config: NetworkConfig, prepare: Callable[[AnyNetwork], None] = lambda network: None) -> AnyNetwork:
     """What `initial` gives, or, where that is nothing, a network drawn by the study's seed and handed to `prepare`."""
     torch.manual_seed(study.config.seed)
+    check_imported(study, name)
     network = initial(study.config.init, name, kind, config, getattr(study.config, name).training.steps)
     if network is None and study.config.dp.epsilon:
         raise InputError(

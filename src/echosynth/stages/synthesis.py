@@ -12,24 +12,30 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pandas as pd
 import torch
 
+from echosynth.cohort.check import FILELIST, TRACINGS, VIDEOS
 from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
 from echosynth.cohort.video import clip_writer
 from echosynth.config import SynthesisSection
 from echosynth.cores import each
 from echosynth.errors import InputError
-from echosynth.files import atomic_file, read_json, sweep, write_json
+from echosynth.files import PRIVATE_FILE, atomic_file, publish, sweep
+from echosynth.folders import resumable_folder
 from echosynth.generative.objective import Generator, draw_images, stream_videos
+from echosynth.manifest import difference, entry_of
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
-from echosynth.progress import progress
+from echosynth.private import README
+from echosynth.progress import console, progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.seals import Key
 from echosynth.stages.regressor import Reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
@@ -37,7 +43,7 @@ from echosynth.study import Stage, Study, peak_memory_mb
 from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
-MEASURED = "measured.parquet"
+MEASURED, SCREENING, JOURNAL = "measured.parquet", "screening.parquet", "screening.jsonl"
 EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
 
 
@@ -56,7 +62,7 @@ class Models:
     @classmethod
     def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        return cls(**networks, reader=Reader.of(study, device) if choosy else None, protocols=Protocols.load(study.folder("reid")), device=device)
+        return cls(**networks, reader=Reader.of(study, device) if choosy else None, protocols=Protocols.load(study.verified("reid")), device=device)
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
@@ -113,7 +119,7 @@ def split_labels(source: dict[str, int], count: int, seed: int) -> np.ndarray:
 def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, screening: Path | None = None) -> dict:
     """Fills the folder `out` with a synthetic cohort and returns the summary: counts, seconds, rejections, peak memory.
 
-    Goes on from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
+    Resumes from what an earlier, interrupted call with the same options left. `FileList.csv` is written last. The table of the screening
     (slot, attempt, kind, kept, the verdicts of both protocols (privacy/protocols.py) and, of videos, the EF read where there is a tolerance) goes to `screening`, by default
     `out/screening.parquet`. Raises InputError when a place cannot be filled within `synthesis.max_attempts` attempts.
     """
@@ -123,30 +129,36 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = Models.open(study, device, options.ef_tolerance > 0)
     sweep(out / "Videos")
-    journal = _Journal(out / "screening.jsonl", lambda slot: out / "Videos" / f"{plan.names[slot]}.avi")
+    journal = _Journal(out / JOURNAL, lambda slot: out / "Videos" / f"{plan.names[slot]}.avi", study.seal_key)
     todo = [slot for slot in range(count) if slot not in journal.done]
 
-    def fill(slots: list[int]) -> dict[int, list[dict]]:
-        with precision_context(device, config.video.training.precision), torch.inference_mode():
-            return _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip)
-
     with progress("synthesis", count, len(journal.done)) as advance:
-        last = time.monotonic()
-        for filled in each(fill, [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)], *models.networks):
-            now = time.monotonic()
-            journal.finish([{"slot": slot, "seconds": (now - last) / len(filled), "rows": rows} for slot, rows in filled.items()])
-            last = now
-            advance(len(filled))
+        last, guard = time.monotonic(), Lock()
+
+        def finish(slot: int, rows: list[dict]) -> None:
+            nonlocal last
+            with guard:
+                now = time.monotonic()
+                journal.finish(slot, now - last, rows)
+                last = now
+                advance()
+
+        def fill(slots: list[int]) -> None:
+            with precision_context(device, config.video.training.precision), torch.inference_mode():
+                _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip, finish)
+
+        groups = [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)]
+        for _ in each(fill, groups, *models.networks):
+            pass
 
     rows = pd.DataFrame([row for slot in sorted(journal.done) for row in journal.done[slot]["rows"]])
-    with atomic_file(screening or out / "screening.parquet") as partial:
+    with atomic_file(screening or out / SCREENING, PRIVATE_FILE) as partial:
         rows.to_parquet(partial, index=False)
     size = 8 * models.image.config.size
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
     _measure(study, out, clips, options.ef_tolerance)
-    journal.path.unlink()
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
     return {
@@ -173,7 +185,7 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> 
             measured.clips.to_parquet(partial, index=False)
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
-    with atomic_file(out / "README.md") as partial:
+    with atomic_file(out / README) as partial:
         partial.write_text(_README + (_CHOSEN.format(tolerance) if tolerance else _ANY_EF) + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
 
@@ -193,8 +205,18 @@ _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured
 _WITHOUT_VOLUMES = "- `ESV` and `EDV` are empty: no segmentation was trained.\n"
 
 
-def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSection, protocol: Protocol, seed: int, fps: float, clip: Callable[[int], Path]) -> dict[int, list[dict]]:
-    """Draws, screens and writes the clips of some places, each to `clip(slot)`, and returns the rows of their screening.
+def _fill(
+    models: Models,
+    slots: list[int],
+    plan: Plan,
+    options: SynthesisSection,
+    protocol: Protocol,
+    seed: int,
+    fps: float,
+    clip: Callable[[int], Path],
+    finish: Callable[[int, list[dict]], None],
+) -> None:
+    """Draws, screens and writes the clips of some places, each to `clip(slot)`; `finish(slot, rows)` gets the rows of the screening of a place that is filled.
 
     Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image), and it shows the EF asked for, where there is a
     tolerance: the mean of what the reader (stages/regressor.py) reads off the pieces that a video is drawn in.
@@ -264,9 +286,10 @@ def _fill(models: Models, slots: list[int], plan: Plan, options: SynthesisSectio
                         kept.add(slot)
                     else:
                         writer.discard()
+            for slot in kept & set(row):  # its file is whole now
+                finish(slot, rows[slot])
         pending = [slot for slot in pending if slot not in kept]
         attempt += 1
-    return rows
 
 
 def _given_up(slot: int, ef: float, rows: list[dict], options: SynthesisSection) -> str:
@@ -292,49 +315,76 @@ def _groups(slots: list[int], size: int) -> list[tuple[list[int], dict[int, int]
 
 
 class _Journal:
-    """Which places are filled, one JSON line each, so that an interrupted synthesis goes on. A line counts when its clip is there too."""
+    """Which places are filled, a JSON line each, so that an interrupted synthesis resumes.
 
-    def __init__(self, path: Path, clip: Callable[[int], Path]):
-        self.path, self.clip, self.done = path, clip, {}
-        lines = path.read_text().splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break  # cut off in the middle of a line
-            if clip(entry["slot"]).exists():
+    A line holds the hash of its clip and is sealed itself. A line that is damaged, or whose clip is, is named, and the place is filled again.
+    """
+
+    def __init__(self, path: Path, clip: Callable[[int], Path], key: Key):
+        self.path, self.clip, self.done, self._key = path, clip, {}, key
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            entry, damage = self._read(line)
+            if entry is not None:
                 self.done[entry["slot"]] = entry
+            elif damage and number < len(lines):  # the last line may be cut off by a kill
+                console.print(f"{damage.format(where=f'{path} line {number}')}; the clip is made again", markup=False)
         with atomic_file(path) as partial:
-            partial.write_text("".join(json.dumps(entry) + "\n" for entry in self.done.values()))
+            partial.write_text("".join(self._line(entry) for entry in self.done.values()))
 
-    def finish(self, entries: list[dict]) -> None:
+    def _read(self, line: bytes) -> tuple[dict | None, str]:
+        try:
+            entry = json.loads(line)
+            seal = entry.pop("seal")
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            return None, "{where}: damaged"
+        if seal != self._key.digest(entry):
+            return None, "{where}: changed since echosynth wrote it"
+        if what := difference(self.clip(entry["slot"]), entry["clip"], full=True):
+            return None, f"{self.clip(entry['slot'])}: {what} since it was finished"
+        return entry, ""
+
+    def _line(self, entry: dict) -> str:
+        return json.dumps(entry | {"seal": self._key.digest(entry)}) + "\n"
+
+    def finish(self, slot: int, seconds: float, rows: list[dict]) -> None:
+        """Notes a place whose clip is written."""
+        entry = {"slot": slot, "seconds": seconds, "rows": rows, "clip": entry_of(self.clip(slot))}
         with self.path.open("a") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+            file.write(self._line(entry))
             file.flush()
             os.fsync(file.fileno())
-        self.done |= {entry["slot"]: entry for entry in entries}
+        self.done[slot] = entry
 
 
 def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> dict:
-    """A synthetic cohort in a folder of its own, outside the study: the verb `synthesize`. Goes on where an interrupted call with the same options stopped.
+    """A synthetic cohort in a folder of its own, outside the study: the verb `synthesize`. Resumes where an interrupted call with the same options stopped.
 
     The table of the screening is private (scores leak what they compare with), so it lies beside the folder as `<OUT>.screening.parquet`.
-    Raises InputError when `out` holds something else.
+    Raises InputError when `out` or that table is there already, or `out` lies in a study or a cohort.
     """
-    key = Study(study.root, study.config.model_copy(update={"synthesis": options.model_copy(update={"batch_size": 0}), "seed": seed})).key(STAGE)
-    begun = out / "begun.json"
-    if not (begun.exists() and read_json(begun)["key"] == key):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"--out {out}: exists and is not empty; give a new folder")
-        write_json(begun, {"key": key})
-    summary = synthesize(study, out, options, seed, out.with_name(out.name + ".screening.parquet"))
-    begun.unlink()
+    asked = options.model_copy(update={"batch_size": 0})
+    key = Study(study.root, study.config.model_copy(update={"synthesis": asked, "seed": seed})).key(STAGE)
+    with resumable_folder(out, key, "--out", "synthesize") as folder:
+        beside, made = out.resolve().with_name(out.resolve().name + ".screening.parquet"), folder / SCREENING
+        if beside.exists() and not (folder / JOURNAL).exists():
+            raise InputError(f"--out {out}: {beside} is there already, the table of another cohort of this name; move it, or give another folder")
+        summary = synthesize(study, folder, options, seed)
+        with atomic_file(folder / README) as partial:
+            partial.write_text((folder / README).read_text() + _NOT_AUDITED)
+        os.replace(made, beside)
+        (folder / JOURNAL).unlink()
+        publish(folder)
     return summary
 
+
+_NOT_AUDITED = "- **Not audited**: nobody has looked for copies of patients in this folder. Do not share it; `echosynth audit` and `echosynth release` work on a study's own clips.\n"
 
 STAGE = Stage(
     "synthetic",
     inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance else [])),
     sections=("synthesis", "screen"),
+    public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, README),
+    scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
 )

@@ -1,0 +1,1 @@
+"""The verbs that are more than a call, one file each."""

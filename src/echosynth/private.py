@@ -1,0 +1,65 @@
+"""What of a study is private: everything but what a stage declares public. And one command at a time, which writes privately."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from echosynth import processes
+from echosynth.errors import InputError
+from echosynth.files import PRIVATE_FILE, PRIVATE_FOLDER, USER_UMASK, atomic_file
+from echosynth.locks import LOCK, exclusive
+
+README = "README.md"
+
+
+@contextmanager
+def working(root: Path, command: str) -> Iterator[None]:
+    """Holds the lock of a study folder, which is made where it is not there yet; what is written meanwhile is private.
+
+    On several processes the first holds the lock for all. Raises InputError naming the command that is at work.
+    """
+    made, mask = False, os.umask(0o077 | USER_UMASK)
+
+    def lock() -> None:
+        nonlocal made
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root}: not a folder; give the folder of a study")
+        made = not root.exists()
+        root.mkdir(parents=True, exist_ok=True)
+        if made:
+            root.chmod(0o777 & ~USER_UMASK)  # or nobody could reach what is public in it
+        held.enter_context(exclusive(root, command))
+
+    try:
+        with ExitStack() as held:
+            processes.on_first(lock)
+            yield
+    finally:
+        os.umask(mask)
+        if made and set(os.listdir(root)) <= {LOCK}:
+            shutil.rmtree(root)
+
+
+def write_readme(folder: Path, holds: str) -> None:
+    """README.md of a private folder, which says what must not leave."""
+    with atomic_file(folder / README, PRIVATE_FILE) as partial:
+        partial.write_text(f"# Private\n\n{holds}. Nothing in this folder may leave the study.\n", encoding="utf-8")
+
+
+def set_modes(folder: Path, public: tuple[str, ...]) -> None:
+    """Private modes for everything in a folder, but for the files that match a pattern of `public` and the folders above them."""
+    for path in (folder, *folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            above = public and (path == folder or any(pattern.startswith(f"{name}/") for pattern in public))
+            path.chmod(0o777 & ~USER_UMASK if above else PRIVATE_FOLDER)
+        else:
+            path.chmod(0o666 & ~USER_UMASK if any(fnmatchcase(name, pattern) for pattern in public) else PRIVATE_FILE)
+
+
+def is_private(path: Path) -> bool:
+    """Whether nobody but the owner may read a file or enter a folder."""
+    return not path.stat().st_mode & 0o077
