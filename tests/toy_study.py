@@ -116,4 +116,5 @@ def record(study: Study, stage: str, about: dict) -> None:
     folder = study.folder(stage)
     folder.mkdir(exist_ok=True)
     artefacts = manifest_of(folder, without=("stage.json", "begun.json"))
-    write_sealed(folder / "stage.json", {"inputs": {}, "root": root_hash(artefacts), "artefacts": artefacts} | about, study.seal_key)
+    sealed = {"inputs": {}} | about | {"root": root_hash(artefacts), "artefacts": artefacts}
+    write_sealed(folder / "stage.json", sealed, study.seal_key)

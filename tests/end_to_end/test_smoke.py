@@ -21,7 +21,10 @@ from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.phantom import simulate_cohort
 from echosynth.cohort.video import read_clip, write_clip
 from echosynth.errors import InputError
+from echosynth.files import USER_UMASK
+from echosynth.manifest import manifest_of
 from echosynth.networks.regressor import Regressor, predict_ef
+from echosynth.seals import write_sealed
 from echosynth.stages.evaluation import joins
 from echosynth.stages.synthesis import release
 from echosynth.study import Study
@@ -188,11 +191,11 @@ def releases(finished):
         out = study.parent / f"release{batch_size}"
         if batch_size == 4:
             process = echosynth("synthesize", study, *options, "--batch-size", batch_size, "--out", out, wait=False)
-            while not list(out.glob("Videos/0X*.avi")) and process.poll() is None:
+            while not list(study.parent.glob(f".{out.name}.*.unfinished/Videos/0X*.avi")) and process.poll() is None:
                 time.sleep(0.02)
             process.kill()
             process.communicate()
-            assert process.returncode == -signal.SIGKILL and not (out / "FileList.csv").exists()
+            assert process.returncode == -signal.SIGKILL and not out.exists()
         echosynth("synthesize", study, *options, "--batch-size", batch_size, "--out", out)
         folders.append(out)
     return folders
@@ -283,22 +286,59 @@ def test_an_audit_leaves_a_passport_that_names_no_patient(audited, cohort):
         assert not any(name.encode() in path.read_bytes() for name in read_cohort(cohort).clips["name"]), path
 
 
-def test_a_training_clip_that_was_put_in_afterwards_is_found_and_named_and_nothing_is_released(audited, cohort):
+def refused(*arguments):
+    """The one line with which a command is refused."""
+    process = echosynth(*arguments, wait=False)
+    _, err = process.communicate()
+    line = err.splitlines()[-1]
+    assert process.returncode == 2 and line.startswith("echosynth: error: ") and "Traceback" not in err, err
+    return line
+
+
+def test_a_training_clip_that_was_put_in_afterwards_stops_every_command_that_would_use_it(audited, cohort):
     study, _ = audited
     out = study.parent / "handed-out"
     victim = sorted((study / "synthetic" / "Videos").iterdir())[3]
+    whole = victim.read_bytes()
+    train = read_cohort(cohort).split("TRAIN")["name"].iloc[0]
+    shutil.copyfile(cohort / "Videos" / f"{train}.avi", victim)
+    for verb in (("release", study, out), ("audit", study), ("screen", study), ("run", study)):
+        assert f"{victim}: changed" in refused(*verb) and not out.exists(), verb
+    victim.write_bytes(whole)
+    stranger = victim.with_name(f"{train}.mkv")
+    shutil.copyfile(cohort / "Videos" / f"{train}.avi", stranger)
+    for verb in (("release", study, out), ("audit", study)):
+        assert f"{stranger}: not of the synthesis" in refused(*verb) and not out.exists(), verb
+    stranger.unlink()
+    assert "no problem" in echosynth("verify", study)[0]
+
+
+def test_a_copy_that_the_generator_made_is_found_and_named_and_nothing_is_released(audited, cohort):
+    root, _ = audited
+    study, out = Study.open(root), root.parent / "handed-out"
+    victim = sorted((root / "synthetic" / "Videos").iterdir())[3]
     train = read_cohort(cohort).split("TRAIN")["name"].iloc[0]
     write_clip(victim, read_clip(cohort / "Videos" / f"{train}.avi")[0][:64:2][:32], 32.0)
-
-    def refused(words):
-        process = echosynth("release", study, out, wait=False)
-        _, err = process.communicate()
-        assert process.returncode == 2 and words in err and err.count("\n") == 1 and not out.exists(), err
-
-    refused("no longer the one that was audited")
-    printed, _ = echosynth("audit", study)
-    refused(victim.stem)
+    made = study.summary("synthetic") | {"artefacts": manifest_of(root / "synthetic", without=("stage.json",))}
+    write_sealed(root / "synthetic" / "stage.json", made, study.seal_key)  # as if the synthesis had left it so
+    assert "because the files of the synthetic cohort changed after it" in refused("release", root, out)
+    printed, _ = echosynth("audit", root)
+    assert victim.stem in refused("release", root, out) and not out.exists()
     assert re.search(f"failed +No copy of a training clip: .*{victim.stem}", printed) and "the gate is closed" in printed
+
+
+def test_a_gate_is_not_opened_by_an_editor(audited):
+    study, _ = audited
+    path, out = study / "audit" / "audit.json", study.parent / "handed-out"
+    before = path.read_text()
+    path.write_text(before.replace('"outcome": "failed"', '"outcome": "passed"').replace('"open": false', '"open": true'))
+    assert "audit.json: changed since echosynth wrote it" in refused("release", study, out) and not out.exists()
+    path.write_text(before)
+    options = study / "study.yaml"
+    lenient = options.read_text()
+    options.write_text(lenient.replace("max_auc: 0.55", "max_auc: 0.99"))
+    assert "the options of audit changed after it" in refused("release", study, out) and not out.exists()
+    options.write_text(lenient)
 
 
 def test_a_release_has_the_audited_files_and_a_public_passport(audited, releases):
@@ -310,8 +350,12 @@ def test_a_release_has_the_audited_files_and_a_public_passport(audited, releases
     told = json.loads((out / "passport.json").read_text())
     names = read_cohort(out, splits=False).clips["name"]
     assert told["override"] == "a test" and told["screening"]["copies"] >= 1
-    assert not any(name in (out / file).read_text() for name in names for file in ("passport.json", "passport.html"))
-    assert len(json.loads((study / "audit" / "releases.json").read_text())) == 1
+    assert not any(name in (out / "passport.html").read_text() for name in names)
+    assert len(json.loads((study / "audit" / "releases.json").read_text())["releases"]) == 1
+    assert told["manifest"].keys() == found.keys() and all(told["manifest"][name]["sha256"] == value for name, value in found.items())
+    assert all(path.stat().st_mode & 0o777 == 0o666 & ~USER_UMASK for path in out.rglob("*") if path.is_file())
+    assert "lies in the cohort" in refused("release", study, out / "inside", "--override", "a test")
+    assert "lies in the study" in refused("release", study, study / "inside", "--override", "a test")
 
 
 def write_pediatric(folder, rng, clips=20):

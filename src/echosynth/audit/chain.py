@@ -19,6 +19,7 @@ from echosynth.study import RECORD, Study
 
 LISTS = (FILELIST, TRACINGS, MEASURED, README)
 KEPT = (RECORD, SCREENING)  # files in the folder of the synthetic cohort that stay in the study
+WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 MODELS = ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation")
 
 
@@ -46,9 +47,10 @@ def chain(study: Study, manifest: Manifest) -> dict:
         "cohort": study.fingerprint,
         "stages": [{"stage": record["stage"], "key": record["key"], "finished": record["finished"]} for record in records],
         "weights": {
-            record["stage"]: record["artefacts"]["model.safetensors"]["sha256"]
+            record["stage"]: entry["sha256"]
             for record in sorted(records, key=lambda record: record["stage"])
-            if record["stage"] in ("autoencoder", "image", "reid", "video")
+            for name, entry in record["artefacts"].items()
+            if record["stage"] in ("autoencoder", "image", "reid", "video") and name in WEIGHTS
         },
         "files": len(manifest),
         "release": root_hash(manifest),

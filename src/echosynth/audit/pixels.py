@@ -55,6 +55,7 @@ def learn_pixels(paths: Sequence[Path], folder: Path, steps: int, seed: int) -> 
     training = Training(steps=steps, batch_size=64, learning_rate=2e-3, precision="fp32")
     fit(encoder, contrastive_loss, PatientViews(Stills(stills), np.arange(len(stills)), seed).batch, training, folder, seed, "encoder of pixels")
     encoder.save_pretrained(folder)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return encoder
 
 

@@ -23,7 +23,6 @@ from echosynth.study import Study
 
 LEFT_OUT = "LEFT_OUT"
 COHORT_FOLDER, IMPORTED = "cohort", "imported"
-_FILES = ("config.json", "model.safetensors")
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
@@ -109,7 +108,7 @@ def _differences(given: NetworkConfig, wanted: NetworkConfig) -> str:
 
 def trained(study: Study, stage: str, device: torch.device) -> Network:
     """The network that the stage autoencoder, image, reid or video has left, on `device` and in evaluation mode. Raises InputError when it is not there or broken."""
-    return kind_of(getattr(study.config, stage).network).from_pretrained(study.verified(stage, *_FILES)).to(device)
+    return kind_of(getattr(study.config, stage).network).from_pretrained(study.verified(stage)).to(device)
 
 
 def store_of(study: Study) -> LatentStore:
@@ -120,12 +119,12 @@ def store_of(study: Study) -> LatentStore:
 def check_imported(study: Study, name: str) -> None:
     """Raises InputError when the weights of `name` that came into the study with `import-weights` are damaged."""
     if study.config.init == str(study.folder(IMPORTED).resolve()):
-        study.verified(IMPORTED, *(f"{name}/{file}" for file in _FILES))
+        study.verified(IMPORTED, *(file for file in study.summary(IMPORTED)["artefacts"] if file.startswith(f"{name}/")))
 
 
 def adopt(study: Study, lead: Study, name: str, kind: type[AnyNetwork]) -> AnyNetwork:
     """The shared network that the lead of a joint run has trained, saved as this study's own, with its log."""
-    network = kind.from_pretrained(lead.verified(name, *_FILES))
+    network = kind.from_pretrained(lead.verified(name))
 
     def keep() -> None:
         network.save_pretrained(study.folder(name))
