@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -36,9 +37,13 @@ def study(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     shutil.copytree(finished.cohort_path, root / "SECRETSITE")
     described = read_json(root / "study" / "cohort.json")
     write_json(root / "study" / "cohort.json", described | {"path": str(root / "SECRETSITE")})
+    more = {"published.tau": 0.912, "volumes.r2": None, "volumes.r2_reason": f"{root}/VolumeTracings.csv: {SECRET}"}
+    write_json(root / "study" / "evaluation" / "metrics.json", METRICS | more)
+    options = root / "study" / "study.yaml"
+    options.write_text(options.read_text().replace("init: simulated", "init: SECRETWEIGHTS"))
     rng, clips = np.random.default_rng(1), 2 * PATIENTS
     index = pd.read_parquet(root / "study" / "latents" / "index.parquet")
-    more = [
+    splits = [
         pd.DataFrame(
             {
                 "name": np.resize(index["name"], clips),  # so that each of them has a video
@@ -52,7 +57,7 @@ def study(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
         )
         for split in ("TRAIN", "VAL", "TEST")
     ]
-    pd.concat([index, *more], ignore_index=True).to_parquet(root / "study" / "latents" / "index.parquet")
+    pd.concat([index, *splits], ignore_index=True).to_parquet(root / "study" / "latents" / "index.parquet")
     for number, path in enumerate(sorted((root / "study" / "synthetic" / "Videos").iterdir())):
         write_clip(path, beating(20 + 10 * number, 48, 32.0, seed=700 + number), 32.0)
     return Study.open(root / "study")
@@ -130,8 +135,9 @@ def test_what_is_withheld_says_why(pages: tuple[str, str]):
     assert reasons == {
         "shows frames of patients": 3,
         "shows single patients": 4,
-        "shows scores of single clips": 4 + 2,
+        "shows scores of single clips": 4 + 2 + 1,
         "fewer than 10 patients": 1,
+        "names a file": 1,
         "the hour at which each stage finished, its key and its raw figures": 1,
     }
     assert "withheld:" not in owners
@@ -142,7 +148,7 @@ def test_what_is_withheld_says_why(pages: tuple[str, str]):
 
 def test_the_copy_names_nobody_and_no_place(study: Study, pages: tuple[str, str]):
     owners, public = pages
-    assert "SECRETSITE" in owners and study.fingerprint[:12] in owners and "03:10" in owners
+    assert "SECRETSITE" in owners and "SECRETWEIGHTS" in owners and study.fingerprint[:12] in owners and "03:10" in owners
     for text in (public, (study.folder("report") / "metrics.json").read_text()):
         assert "SECRET" not in text and SECRET not in text and str(study.root.parent) not in text and "/tmp" not in text
         assert study.fingerprint[:8] not in text and not re.search(r"\d\d:\d\d", re.sub(r"<svg.*?</svg>|<style.*?</style>", "", text, flags=re.S))
@@ -178,7 +184,7 @@ def test_merged_bins_have_enough_patients_and_keep_all_values():
     values, patients = rng.normal(55, 15, 90).clip(0, 100), np.arange(90) // 2
     bins = merged_bins(values, patients, edges)
     assert bins[0] == 0 and bins[-1] == 100 and set(bins) < set(edges)
-    for low, high in zip(bins[:-1], bins[1:], strict=True):
+    for low, high in pairwise(bins):
         assert len(set(patients[(values >= low) & ((values < high) | (high == 100))])) >= FEWEST
     assert np.histogram(values, bins)[0].sum() == 90
     assert list(merged_bins(np.full(10, 50.0), np.arange(10), edges)) == [0, 100]
