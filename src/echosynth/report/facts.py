@@ -42,13 +42,14 @@ def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     about, value = entry(key), metrics.get(key)
     low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
+    reason = reason if reason.startswith("withheld") else f"not computed: {reason}"
     return {
         "key": key,
         "group": group(key.partition(".")[0]).title,
         "label": about.label,
         "words": about.words[:1].upper() + about.words[1:],
         "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
-        "reason": "" if is_number(value) or isinstance(value, str) else f"not computed: {reason}",
+        "reason": "" if is_number(value) or isinstance(value, str) else reason,
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
         "floor": show(metrics[f"{key}_floor"], about, unit=False) if is_number(metrics.get(f"{key}_floor")) else "",
         "target": show_target(about),

@@ -61,10 +61,10 @@ def public_metrics(metrics: dict[str, Any], cohort: pd.DataFrame | None) -> dict
         metrics: All figures.
         cohort: patient, split and ef (percent) of the source's clips; None where they are not known.
     """
-    shared = {
-        key: "withheld: names a file" if isinstance(value, str) and "/" in value else value
-        for key, value in metrics.items()
-    }
+    shared = dict(metrics)
+    for key, value in metrics.items():
+        if isinstance(value, str) and "/" in value:  # a message about a file of the owner
+            shared[key] = "the reason names a file"
     for key, reason in _withheld(metrics, cohort).items():
         shared |= {key: None, f"{key}_reason": f"withheld: {reason}"}
     return shared
@@ -73,18 +73,20 @@ def public_metrics(metrics: dict[str, Any], cohort: pd.DataFrame | None) -> dict
 def _withheld(metrics: dict[str, Any], cohort: pd.DataFrame | None) -> dict[str, str]:
     """The metrics that are not for others, with the reason."""
     found = {"published.tau": SCORES} if "published.tau" in metrics else {}
-    test = None if cohort is None else cohort[(cohort["split"] == "TEST") & cohort["ef"].notna()]
+    cohort = pd.DataFrame(columns=["patient", "split", "ef"]) if cohort is None else cohort
+    test = cohort[(cohort["split"] == "TEST") & cohort["ef"].notna()]
+    ef = test["ef"].to_numpy(float)
 
-    def too_few(label: np.ndarray | None) -> bool:
-        return test is None or test.loc[label, "patient"].nunique() < FEWEST
+    def too_few(chosen: np.ndarray) -> bool:
+        return test.loc[chosen, "patient"].nunique() < FEWEST
 
     for prefix in _ON_TEST_PATIENTS:
         for key in (key for key in metrics if re.fullmatch(rf"{prefix}\.auc_\d+", key)):
-            low = None if test is None else test["ef"].to_numpy() < float(key.rpartition("_")[2])
+            low = ef < float(key.rpartition("_")[2])
             if too_few(low) or too_few(~low):
                 found[key] = f"{TOO_FEW} on one side"
         stratum = metrics.get(f"{prefix}.worst_stratum")
-        if stratum and too_few(None if test is None else ef_strata(test["ef"].to_numpy()) == stratum):
+        if stratum and too_few(ef_strata(ef) == stratum):
             found |= {f"{prefix}.worst_stratum": TOO_FEW, f"{prefix}.worst_stratum_mae": TOO_FEW}
     return found
 
