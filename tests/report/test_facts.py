@@ -71,6 +71,7 @@ def test_every_entry_is_explained():
 def test_one_sentence_says_what_there_is():
     assert one_sentence({}, None, None) == "No synthetic clips were made."
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
+    assert "rejects 5.0 % of patients" in full
     assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97 % of planted copies" in full and "5.0 %" in full
 
 
@@ -78,7 +79,7 @@ def test_paths_are_cut_to_their_last_name():
     assert without_paths({"init": "/home/a/w", "more": [{"x": "b/c"}, 1.5, "simulated"]}) == {"init": "w", "more": [{"x": "c"}, 1.5, "simulated"]}
 
 
-def test_run_facts_tell_numbers_only():
+def test_run_facts_report_numbers_only():
     stage = {"stage": "image", "seconds": 30.0, "finished": "2026-01-02T03:04:05+00:00", "key": "abcdef0123", "versions": {"torch": "2.9"}}
     facts = run_facts(
         [
@@ -86,7 +87,7 @@ def test_run_facts_tell_numbers_only():
             stage | {"stage": "video", "seconds": 90.0, "versions": {"torch": "2.10"}, "summary": {}},
         ]
     )
-    assert facts["stages"][0]["said"] == "loss first 1.235, count 12,000"
+    assert facts["stages"][0]["reported"] == "loss first 1.235, count 12,000"
     assert [row["share"] for row in facts["stages"]] == [25.0, 75.0] and facts["total"] == "120 s"
     assert facts["versions"] == {"torch": "2.10, 2.9"}
 

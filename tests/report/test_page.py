@@ -76,9 +76,19 @@ def test_page_is_whole_offline_and_accessible(text: str):
     assert "the validation split has 12 patients" in text
 
 
+def test_the_copy_for_others_is_whole_too(finished: Study, text: str):
+    copy = (finished.folder("report") / "public.html").read_text()
+    page = Page(copy)
+    references = [attributes[name] for _, attributes in page.tags for name in ("src", "href", "xlink:href", "srcset") if attributes.get(name)]
+    assert references and all(reference.startswith(("data:", "#")) for reference in references)
+    assert re.findall("<h[23][^>]*>[^<]*", copy) == re.findall("<h[23][^>]*>[^<]*", text)  # the same pieces in the same order
+    assert not page.all("script") and all(image["alt"] for image in page.all("img"))
+    assert re.findall(r'<tr><th scope="row">[^<]*<code>[^<]*', copy) == re.findall(r'<tr><th scope="row">[^<]*<code>[^<]*', text)
+
+
 def test_both_protocols_stand_side_by_side(text: str):
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td>[^<]*</td><td>([^<]*)</td>', text))
-    assert rows["rejects an image whose similarity"] == "reaches 0.912 (Pearson)" and rows["patients never seen, rejected: as foretold"] == "26.0 %"
+    assert rows["rejects an image whose similarity"] == "reaches 0.912 (Pearson)" and rows["patients never seen, rejected: as expected"] == "26.0 %"
     assert (
         rows["patients never seen, rejected: as measured"] == "23.1 % (20.0 to 30.0)"
         and rows["finished videos"] == "not screened"

@@ -1,7 +1,9 @@
 """Pictures and charts: true speed, the right frames, well-formed drawings in the page's colours."""
 
 import io
+import os
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from echosynth.config import preset
+from echosynth.files import read_json, write_json
 from echosynth.report import animated_montage, figures, montage, pictures
 from echosynth.report.__main__ import main
 from echosynth.report.pictures import NotComputed
@@ -120,6 +123,31 @@ def test_loss_curve_of_a_constant_stays_constant():
 def test_command_for_the_readme_needs_a_finished_study(tmp_path: Path, capsys: pytest.CaptureFixture):
     Study.create(tmp_path / "study", preset("smoke"), tmp_path / "site", "ab" * 32)
     with pytest.raises(SystemExit) as stopped:
-        main([str(tmp_path / "study"), str(tmp_path / "out")])
+        main([str(tmp_path / "study"), str(tmp_path / "out"), "--with-patients"])
     assert stopped.value.code == 2 and capsys.readouterr().err == "no pictures: there is no synthetic cohort yet\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_command_for_the_readme_draws_patients_only_when_asked(finished: Study, tmp_path: Path, capsys: pytest.CaptureFixture):
+    study = tmp_path / "study"
+    shutil.copytree(finished.root, study)
+    cohort = tmp_path / "cohort"
+    shutil.copytree(finished.cohort_path, cohort)
+    write_json(study / "cohort.json", read_json(study / "cohort.json") | {"path": str(cohort)})
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as stopped:
+        main([str(study), str(out)])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1 and "truth.parquet" in error and "--with-patients" in error
+    assert not out.exists()
+
+    main([str(study), str(out), "--with-patients"])
+    assert [path.stat().st_mode & 0o777 for path in sorted(out.iterdir())] == [0o600, 0o600]
+
+    (cohort / "truth.parquet").touch()
+    before = os.umask(0o022)
+    try:
+        main([str(study), str(out)])
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in sorted(out.iterdir())] == [0o644, 0o644]

@@ -42,13 +42,14 @@ def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     about, value = entry(key), metrics.get(key)
     low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
+    reason = reason if reason.startswith("withheld") else f"not computed: {reason}"
     return {
         "key": key,
         "group": group(key.partition(".")[0]).title,
         "label": about.label,
         "words": about.words[:1].upper() + about.words[1:],
         "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
-        "reason": "" if is_number(value) or isinstance(value, str) else f"not computed: {reason}",
+        "reason": "" if is_number(value) or isinstance(value, str) else reason,
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
         "floor": show(metrics[f"{key}_floor"], about, unit=False) if is_number(metrics.get(f"{key}_floor")) else "",
         "target": show_target(about),
@@ -91,7 +92,8 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
         parts.append(f"an EF regressor trained on synthetic clips alone reads held-out real patients with R² {show(metrics['tstr.r2'], entry('tstr.r2'))}{share}")
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
-        parts.append(f"the similarity screening catches {recall * 100:.0f} % of planted copies and turns away {false * 100:.1f} % of patients it has never seen")
+        rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
+        parts.append(f"the similarity screening catches {recall * 100:.0f} % of planted copies and {rejected}")
     return "; ".join(parts) + "."
 
 
@@ -111,17 +113,20 @@ def _numbers_of(summary: Any, path: str = "") -> list[str]:
     return [f"{path}{summary:,.4g}" if isinstance(summary, float) else f"{path}{summary:,}"] if is_number(summary) else []
 
 
-def run_facts(stages: list[dict]) -> dict[str, Any]:
-    """Wall times, what each stage said of itself in numbers, and the versions that ran."""
+def run_facts(stages: list[dict], public: bool = False) -> dict[str, Any]:
+    """Wall times, the numbers that each stage reported, and the versions that ran.
+
+    `public` leaves out the hours, the keys and the reported numbers.
+    """
     total = sum(stage["seconds"] for stage in stages)
     rows = [
         {
             "name": stage["stage"],
             "seconds": show(stage["seconds"], entry("seconds.stage")),
             "share": round(100 * stage["seconds"] / total, 1) if total else 0,
-            "finished": stage["finished"][:16].replace("T", " "),
-            "key": stage["key"][:8],
-            "said": ", ".join(_numbers_of(stage["summary"])),
+            "finished": stage["finished"][: 10 if public else 16].replace("T", " "),
+            "key": "" if public else stage["key"][:8],
+            "reported": "" if public else ", ".join(_numbers_of(stage["summary"])),
         }
         for stage in stages
     ]

@@ -115,15 +115,18 @@ def bland_altman(truth: np.ndarray, predicted: np.ndarray, colour: str) -> Marku
 
 def calibration(groups: Mapping[str, tuple[np.ndarray, np.ndarray, str]], bins: int = 6) -> Markup:
     """Mean truth, with its 95 % interval, of clips in `bins` groups of one size by their prediction; `groups` maps a name to (predicted, true, colour), in percent."""
-    every = np.concatenate([values for predicted, truth, _ in groups.values() for values in (predicted, truth)])
-    low, high = bounds(every, 20, 80)
+    drawn = {}
+    for name, (predicted, truth, colour) in groups.items():
+        parts = [part for part in np.array_split(np.argsort(predicted, kind="stable"), bins) if len(part)]
+        error = [1.96 * truth[part].std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in parts]
+        x, y = [predicted[part].mean() for part in parts], [truth[part].mean() for part in parts]
+        drawn[name] = (np.array(x), np.array(y), np.array(error), colour)
+    ends = [end for x, y, error, _ in drawn.values() for end in (x, y - error, y + error)]
+    low, high = bounds(np.concatenate(ends), 20, 80)
 
     def plot(axes: Axes) -> None:
         axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        for name, (predicted, truth, colour) in groups.items():
-            parts = [part for part in np.array_split(np.argsort(predicted, kind="stable"), bins) if len(part)]
-            error = [1.96 * truth[part].std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in parts]
-            x, y = [predicted[part].mean() for part in parts], [truth[part].mean() for part in parts]
+        for name, (x, y, error, colour) in drawn.items():
             axes.errorbar(x, y, yerr=error, color=colour, marker="o", markersize=4, capsize=2, label=name)
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="EF predicted (%)", ylabel="mean true EF (%)", aspect="equal")
         axes.legend(loc="upper left")
@@ -210,14 +213,32 @@ def loss_curve(steps: np.ndarray, losses: np.ndarray, name: str) -> Markup:
     return draw(plot, f"Training loss of the {name}: from {losses[0]:.3g} to {smooth[-1]:.3g} over {steps[-1]:.0f} steps.", height=2.5)
 
 
-def shares(groups: Mapping[str, tuple[np.ndarray, str]], xlabel: str, ylabel: str, edges: np.ndarray, line: tuple[float, str] | None = None) -> Markup:
-    """Histograms on common bins, each as the share of its own samples in percent; `groups` maps a name to (values, colour), `line` marks a value on the x axis."""
+def shares(
+    groups: Mapping[str, tuple[np.ndarray, str]],
+    xlabel: str,
+    ylabel: str,
+    edges: np.ndarray,
+    line: tuple[float, str] | None = None,
+    wider: Mapping[str, np.ndarray] | None = None,
+) -> Markup:
+    """Histograms, each as the share of its own samples in percent.
+
+    Args:
+        groups: By name, (values, colour).
+        xlabel: What the values are, with their unit.
+        ylabel: What the shares are of.
+        edges: Of the common bins.
+        line: A value that is marked on the x axis, and its label.
+        wider: By name, some of the edges, for groups with fewer bins: a share is spread evenly over the bins joined.
+    """
 
     def plot(axes: Axes) -> None:
         for name, (values, colour) in groups.items():
-            height = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values) * 100
-            axes.stairs(height, edges, fill=True, color=colour, alpha=0.28, linewidth=0)
-            axes.stairs(height, edges, color=colour, linewidth=1.5, label=f"{name} ({len(values)})")
+            bins = (wider or {}).get(name, edges)
+            joined = np.diff(np.searchsorted(edges, bins))
+            height = np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0] / len(values) * 100 / joined
+            axes.stairs(height, bins, fill=True, color=colour, alpha=0.28, linewidth=0)
+            axes.stairs(height, bins, color=colour, linewidth=1.5, label=f"{name} ({len(values)})")
         if line:
             axes.axvline(line[0], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=line[1])
         axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(edges[0], edges[-1]))

@@ -158,10 +158,10 @@ def _canvas(rows: list[list[np.ndarray]], names: list[str], heads: list[list[str
     return picture
 
 
-def montage(study: Study, path: Path, limit: int = 400_000) -> None:
+def montage(study: Study, path: Path, limit: int = 400_000, mode: int = 0o666) -> None:
     """Writes the README's picture: a PNG under `limit` bytes with cohort frames over synthetic ones, at three EFs, each at end-diastole and end-systole.
 
-    Raises NotComputed when the study has no synthetic cohort or its cohort is out of reach.
+    `mode` is that of the file. Raises NotComputed when the study has no synthetic cohort or its cohort is out of reach.
     """
     rows, names, heads = [], [], []
     for name, shown in _pairs(study):
@@ -175,14 +175,14 @@ def montage(study: Study, path: Path, limit: int = 400_000) -> None:
         _canvas(rows, names, heads, side).quantize(64).save(file, "PNG", optimize=True)
         if file.tell() < limit:
             break
-    with atomic_file(path) as partial:
+    with atomic_file(path, mode) as partial:
         partial.write_bytes(file.getvalue())
 
 
-def animated_montage(study: Study, path: Path, limit: int = 2_000_000) -> None:
+def animated_montage(study: Study, path: Path, limit: int = 2_000_000, mode: int = 0o666) -> None:
     """Writes the README's moving picture: a WebP under `limit` bytes with cohort clips over synthetic ones at three EFs, at true speed.
 
-    Raises NotComputed when the study has no synthetic cohort or its cohort is out of reach.
+    `mode` is that of the file. Raises NotComputed when the study has no synthetic cohort or its cohort is out of reach.
     """
     pairs, fps = _pairs(study), 16.0
     clips = [[s.clip[(np.arange(int(_SECONDS * fps)) * s.fps / fps).astype(int) % len(s.clip)] for s in shown] for _, shown in pairs]
@@ -193,5 +193,5 @@ def animated_montage(study: Study, path: Path, limit: int = 2_000_000) -> None:
         first.save(file, "WEBP", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, quality=quality, method=2)
         if file.tell() < limit:
             break
-    with atomic_file(path) as partial:
+    with atomic_file(path, mode) as partial:
         partial.write_bytes(file.getvalue())

@@ -11,10 +11,11 @@ from markupsafe import Markup
 from safetensors import safe_open
 
 from echosynth.files import read_json
-from echosynth.report import figures, pictures
+from echosynth.report import figures, pictures, redaction
 from echosynth.report.facts import is_number
 from echosynth.report.glossary import entry, show
 from echosynth.report.pictures import NotComputed
+from echosynth.report.redaction import Withheld
 from echosynth.study import Study
 
 TRAINED = {
@@ -94,13 +95,20 @@ def bland_altman(study: Study, prefix: str) -> Markup:
     return figures.bland_altman(table["ef"].to_numpy(float), table["predicted"].to_numpy(float), figures.SYNTHETIC)
 
 
-def calibration(study: Study) -> Markup:
-    """True over predicted EF, of TRTR and of TSTR."""
-    groups = {}
+def calibration(study: Study, cohort: pd.DataFrame | None, public: bool) -> Markup:
+    """True over predicted EF, of TRTR and of TSTR.
+
+    `public` has groups of enough patients only, fewer of them if need be; raises Withheld where there cannot be one.
+    """
+    groups, bins = {}, 6
+    enough = redaction.clips_of_enough(None if cohort is None else cohort[cohort["split"] == "TEST"])
     for name, prefix, colour in (("trained on real", "trtr", figures.REAL), ("trained on synthetic", "tstr", figures.SYNTHETIC)):
         table = _table(study, "evaluation", f"{prefix}.parquet", ("ef", "predicted")).dropna()
         groups[name] = (table["predicted"].to_numpy(float), table["ef"].to_numpy(float), colour)
-    return figures.calibration(groups)
+        bins = min(bins, int(len(table) // enough)) if public else bins
+    if not bins:
+        raise Withheld(redaction.TOO_FEW)
+    return figures.calibration(groups, bins)
 
 
 def curve(study: Study, metrics: Mapping[str, Any]) -> Markup:
@@ -111,13 +119,18 @@ def curve(study: Study, metrics: Mapping[str, Any]) -> Markup:
     return figures.curve(*(table[name].to_numpy(float) for name in ("clips", "r2", "r2_low", "r2_high")), metrics.get("trtr.r2"))
 
 
-def reached(study: Study) -> list[dict]:
-    """Which strata of held-out real clips have synthetic neighbours."""
+def reached(study: Study, cohort: pd.DataFrame | None, public: bool) -> list[dict]:
+    """Which strata of held-out real clips have synthetic neighbours.
+
+    `public` has no counts, and no shares of strata that may have too few patients.
+    """
     table = _table(study, "evaluation", "coverage.parquet", ("kind", "stratum", "clips", "covered", "by_real", "made"))
+    enough = redaction.clips_of_enough(None if cohort is None else cohort[cohort["split"] != "TRAIN"]) if public else 0
     return [
         {
+            "withheld": redaction.TOO_FEW if row.clips < enough else "",
             "stratum": row.stratum,
-            "clips": f"{row.clips:,}",
+            "clips": "–" if public else f"{row.clips:,}",
             "covered": f"{row.covered * 100:.0f} %",
             "share": round(row.covered * 100, 1),
             "by_real": f"{row.by_real * 100:.0f} %",
@@ -128,14 +141,23 @@ def reached(study: Study) -> list[dict]:
     ]
 
 
-def ef_histogram(real: pd.DataFrame | None, synthetic: pd.DataFrame | None) -> Markup:
-    """EFs of the cohort's training split beside those of the synthetic cohort."""
-    groups = {"cohort, training split": (real.loc[real["split"] == "TRAIN", "ef"].dropna().to_numpy(float), figures.REAL)} if real is not None else {}
+def ef_histogram(real: pd.DataFrame | None, synthetic: pd.DataFrame | None, public: bool) -> Markup:
+    """EFs of the cohort's training split beside those of the synthetic cohort.
+
+    `public` joins bins in which the cohort has too few patients with their neighbours.
+    """
+    own, edges = "cohort, training split", np.arange(0, 101, 5)
+    known = pd.DataFrame(columns=["split", "ef", "patient"]) if real is None else real
+    trained = known[(known["split"] == "TRAIN") & known["ef"].notna()]
+    groups = {own: (trained["ef"].to_numpy(float), figures.REAL)}
     groups |= {"synthetic": (synthetic["ef"].dropna().to_numpy(float), figures.SYNTHETIC)} if synthetic is not None else {}
     groups = {name: group for name, group in groups.items() if len(group[0])}
     if not groups:
         raise NotComputed("no clip has an EF")
-    return figures.shares(groups, "EF (%)", "share of the clips (%)", np.arange(0, 101, 5))
+    wider = {}
+    if public and own in groups:
+        wider[own] = redaction.merged_bins(groups[own][0], trained["patient"].to_numpy(), edges)
+    return figures.shares(groups, "EF (%)", "share of the clips (%)", edges, wider=wider)
 
 
 def loss(study: Study, stage: str) -> Markup:
@@ -211,8 +233,11 @@ def screened(study: Study) -> list[dict]:
     return rows
 
 
-def protocols(study: Study) -> list[dict]:
-    """The two protocols on the same images: what each of them says, as text; raises NotComputed where the published one was not measured."""
+def protocols(study: Study, public: bool) -> list[dict]:
+    """The two protocols on the same images, as text; raises NotComputed where the published one was not measured.
+
+    `public` leaves out the thresholds, which are scores of single patients.
+    """
     said, table = _said(study, "reid"), _table(study, "synthetic", "screening.parquet", ("kind", "calibrated", "published"))
     if "published_tau" not in said:
         raise NotComputed("the stage reid has not measured the published filter")
@@ -222,14 +247,15 @@ def protocols(study: Study) -> list[dict]:
         value, low, high = (said.get(f"{name}{end}") for end in ("", "_low", "_high"))
         return f"{value * 100:.1f} % ({low * 100:.1f} to {high * 100:.1f})" if is_number(value) else "–"
 
+    withheld = f"withheld: {redaction.SCORES}"
     return [
         {
             "what": "rejects an image whose similarity",
-            "calibrated": f"is above {said['threshold_image']:.3f} (cosine)",
-            "published": f"reaches {said['published_tau']:.3f} (Pearson)",
+            "calibrated": withheld if public else f"is above {said['threshold_image']:.3f} (cosine)",
+            "published": withheld if public else f"reaches {said['published_tau']:.3f} (Pearson)",
         },
         {
-            "what": "patients never seen, rejected: as foretold",
+            "what": "patients never seen, rejected: as expected",
             "calibrated": f"{said['level'] * 100:.1f} %",
             "published": f"{said['published_expected_false_rejection'] * 100:.1f} %",
         },
@@ -245,14 +271,18 @@ def protocols(study: Study) -> list[dict]:
     ]
 
 
-def motion(study: Study, synthetic: bool) -> Markup:
-    """Motion over time of a few clips. They are numbered, not named: the name of a clip of the cohort is nobody's business here."""
+def motion(study: Study, synthetic: bool, public: bool) -> Markup:
+    """Motion over time of a few clips, without their names.
+
+    Both kinds have one scale, so that they compare; `public` takes it from the synthetic clips alone.
+    """
     table = _table(study, "evaluation", "motion.parquet", ("kind", "clip", "time_s", "value"))
     mine = table[(table["kind"] == "synthetic") == synthetic]
     if mine.empty:
         raise NotComputed("no motion was measured for these clips")
     curves = [(clip["time_s"].to_numpy(float), clip["value"].to_numpy(float)) for _, clip in list(mine.groupby("clip", sort=False))[:4]]
-    low, high = float(table["value"].min()), float(table["value"].max())  # one scale for both kinds
+    scale = mine if public else table
+    low, high = float(scale["value"].min()), float(scale["value"].max())
     limits = (low, max(high, low + 1e-6))
     kind, colour = ("synthetic", figures.SYNTHETIC) if synthetic else ("cohort", figures.REAL)
     return figures.traces(curves, "motion", limits, colour, f"Motion over time of {len(curves)} {kind} clips.")
