@@ -309,7 +309,11 @@ def version() -> None:
 
 
 def guarded(work: Callable[[], int | None]) -> int:
-    """Runs a verb and returns the exit code: 0, 2 with one line where the user or the machine is to blame, 130 when interrupted (143 by SIGTERM)."""
+    """Runs a verb and returns the exit code.
+
+    0, 2 with one line where the user or the machine is to blame, 130 when interrupted (143 by SIGTERM), 1 where
+    nobody reads what is printed.
+    """
     try:
         code = work()
         sys.stdout.flush()
@@ -335,9 +339,6 @@ def guarded(work: Callable[[], int | None]) -> int:
     return code or 0
 
 
-_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
-
-
 def _fault(error: Exception) -> str | None:
     """The line for an error that the machine is to blame for; None for one of the program."""
     number = error.errno if isinstance(error, OSError) else None
@@ -349,8 +350,8 @@ def _fault(error: Exception) -> str | None:
         return f"disk {'quota exceeded' if number == errno.EDQUOT else 'full'}{where}; free space and {again}"
     if number in (errno.EMFILE, errno.ENFILE):
         return f"too many open files; raise the limit (ulimit -n) and {again}"
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or (isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY)):
-        return f"out of memory; close other programs, or lower batch_size or the number of threads (OMP_NUM_THREADS), and {again}"
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or _is_torch_memory(error):
+        return f"out of memory; close other programs, or lower batch_size or OMP_NUM_THREADS, and {again}"
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return f"no further thread can be started; close other programs, or raise the limit (ulimit -u), and {again}"
     if isinstance(error, OSError) and error.filename is not None:
@@ -358,6 +359,12 @@ def _fault(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}; check the disks and the connections of this machine and {again}"
     return None
+
+
+def _is_torch_memory(error: Exception) -> bool:
+    """Whether torch could not allocate a tensor: a RuntimeError on a CPU, one of its subclasses on a GPU."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _fail(message: str) -> int:

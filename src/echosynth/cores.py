@@ -22,7 +22,8 @@ AHEAD = 2  # results a thread that nobody has taken yet: more would only fill th
 def each(function: Callable[[Item], Result], items: Iterable[Item], *networks: nn.Module) -> Iterator[Result]:
     """`function`, which runs `networks`, of every item, in their order; one after the other where the networks are `LARGE`. The first error ends it.
 
-    Where it ends early (an error, Ctrl-C, a caller that takes no more), what is queued is cancelled and what is running is not waited for.
+    Where it ends early (an error, Ctrl-C, a caller that takes no more), what is queued is cancelled and nobody waits
+    for what is running.
     There are as many threads as torch has (OMP_NUM_THREADS, or the cores; on a GPU at most `GPU_THREADS`), and no more than `AHEAD` results a thread wait to be taken.
     Contexts such as `torch.inference_mode` hold for one thread: `function` has to enter them itself.
     """

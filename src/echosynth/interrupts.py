@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: what is queued is dropped, and a command ends within two seconds, whatever its threads are busy with.
+"""Ctrl-C and SIGTERM: what is queued is dropped, and a command ends within two seconds, whatever its threads are at.
 
-Every result is written whole or not at all (files.py), so that a process may end at any moment; the same command resumes.
+Every result is written whole or not at all (files.py), so a process may end at any moment; the same command resumes.
 """
 
 import os
@@ -24,7 +24,9 @@ _said = threading.Event()
 
 @contextmanager
 def thread_pool(count: int, name: str, **options: Any) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads. When the block fails or is interrupted, what is queued is cancelled and nobody waits for what is running.
+    """A pool of threads. When the block fails or is interrupted, what is queued is cancelled.
+
+    Nobody waits then for what is running: a thread ends after the piece of work that it is at.
 
     Args:
         count: Threads at most.
@@ -42,7 +44,10 @@ def thread_pool(count: int, name: str, **options: Any) -> Iterator[ThreadPoolExe
 
 @contextmanager
 def held() -> Iterator[None]:
-    """For a block with signal handlers of its own, which stops soon after a first signal (a training ends its step): the process is not ended for that one."""
+    """For a block that stops by itself soon after a first signal (a training ends its step), by handlers of its own.
+
+    The process is not ended for that signal.
+    """
     _holds.append(None)
     try:
         yield
@@ -51,8 +56,9 @@ def held() -> Iterator[None]:
 
 
 def watch() -> None:
-    """Makes Ctrl-C and SIGTERM end this command: KeyboardInterrupt in the main thread and, where that does not end it within `PATIENCE`, the end of the process. A second one ends it at once.
+    """Makes Ctrl-C and SIGTERM end this command, within `PATIENCE` and a little, and a second one at once.
 
+    They raise KeyboardInterrupt in the main thread; where that does not end the process in time, a thread does.
     A signal that is ignored stays ignored. To be called once, from the main thread.
     """
     reader, writer = socket.socketpair()
@@ -61,7 +67,7 @@ def watch() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    # Python runs signal handlers between two steps of the main thread; one that is in a long matrix product, or waits for another process, would not hear.
+    # Python runs handlers between two steps of the main thread, so not while that is in a long matrix product.
     threading.Thread(target=_end_in_time, args=(reader, writer), name="interrupts", daemon=True).start()
 
 
@@ -80,13 +86,13 @@ def say() -> None:
 def leave(code: int) -> None:
     """Ends the process. Where a command has failed or was interrupted, threads that are still at work do not delay it.
 
-    Python waits for such threads when it exits. What they write would appear whole or not at all, so ending them is safe.
+    Python would wait for them. What they write appears whole or not at all, so that ending them is safe.
     """
     busy = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # nobody reads on, or the disk is full: else Python would complain of it once more
+        except OSError:  # nobody reads on, or the disk is full; Python would try, and complain, once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if code and busy:
         os._exit(code)
@@ -104,7 +110,7 @@ def _interrupt(number: int, _frame: Any) -> None:
 
 
 def _end_in_time(reader: socket.socket, writer: socket.socket) -> None:
-    """Waits for a signal (each writes its number to the socket, `writer`, the very moment it arrives) and ends the process where the main thread does not."""
+    """Waits for a signal and ends the process where the main thread does not. Each signal is a byte in the socket."""
     seen = 0
     while seen <= bool(_holds):
         number = reader.recv(1)[0]

@@ -236,14 +236,16 @@ def test_an_interrupted_simulation_is_resumed_beside_its_goal(tmp_path, interrup
     simulate_cohort(tmp_path / "whole", **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
     assert {name: (tmp_path / "parts" / "Videos" / name).stat().st_mtime_ns for name in kept} == kept
-    parts, whole = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()} for root in (tmp_path / "parts", tmp_path / "whole"))
-    assert parts == whole and len(whole) == 8 + 4
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    assert len(files) == 8 + 4 == sum(path.is_file() for path in (tmp_path / "parts").rglob("*"))
+    assert all((tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes() for file in files)
 
 
 def test_another_recipe_does_not_resume(tmp_path, interrupted):
     with pytest.raises(KeyboardInterrupt):
         simulate_cohort(tmp_path / "c", 4, 1, seed=9, site="birch", workers=1)
-    simulate_cohort(tmp_path / "c", 4, 1, seed=9, site="birch", workers=1, splits={"TRAIN": 0.5, "VAL": 0.25, "TEST": 0.25})
+    halves = {"TRAIN": 0.5, "VAL": 0.25, "TEST": 0.25}
+    simulate_cohort(tmp_path / "c", 4, 1, seed=9, site="birch", workers=1, splits=halves)
     assert list(pd.read_csv(tmp_path / "c" / "FileList.csv")["Split"]).count("TRAIN") == 2
     assert len(list(tmp_path.glob(".c.*.unfinished"))) == 1
 
@@ -260,7 +262,10 @@ def alive(group: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("number", "whom", "code"), [(signal.SIGINT, "group", 130), (signal.SIGTERM, "parent", 143), (signal.SIGKILL, "parent", -9)])
+@pytest.mark.parametrize(
+    ("number", "whom", "code"),
+    [(signal.SIGINT, "group", 130), (signal.SIGTERM, "parent", 143), (signal.SIGKILL, "parent", -9)],
+)
 def test_no_worker_outlives_its_command(tmp_path, monkeypatch, number, whom, code):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
@@ -283,7 +288,7 @@ def test_no_worker_outlives_its_command(tmp_path, monkeypatch, number, whom, cod
 
 def test_a_worker_that_was_killed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(simulate, "write_clip", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(InputError, match="a worker process was killed.*fewer --workers"):
+    with pytest.raises(InputError, match=r"a worker process was killed.*fewer --workers"):
         simulate_cohort(tmp_path / "c", 3, 1, workers=2)
 
 

@@ -72,7 +72,8 @@ def fit(
     `steady`: a batch is a dict of tensors of the same shapes at every step, and what the loss does with them hangs on nothing else, so that a GPU may replay it (recorded.py).
 
     Leaves `training.jsonl` (means since the last row) and `checkpoint/` in `folder`. A second call goes on from the checkpoint, and returns at once when that is
-    the last step's. Ctrl-C and SIGTERM let the running step end and write a checkpoint first. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
+    the last step's. Ctrl-C and SIGTERM let the running step end and write a checkpoint first, and do not wait for a
+    batch. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
     """
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
@@ -101,7 +102,8 @@ def fit(
         mean = log.write(done, config.learning_rate * factor)
         if not math.isfinite(mean["loss"] + mean["grad_norm"]):
             raise InputError(
-                f"{title}: the loss is no longer a finite number near step {done}; lower training.learning_rate of its section, or set training.precision to fp32"
+                f"{title}: the loss is no longer a finite number near step {done}; "
+                "lower training.learning_rate of its section, or set training.precision to fp32"
             )
         advance(0, note=f"loss {mean['loss']:.4g}")
 

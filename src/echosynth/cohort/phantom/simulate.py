@@ -144,9 +144,10 @@ def simulate_cohort(
     view: str = "a4c",
     population: str = "adult",
 ) -> None:
-    """Writes a simulated cohort of `patients` x `clips_per_patient` clips into the new folder `out`; the same bytes whatever the number of workers.
+    """Writes a simulated cohort into the new folder `out`; the same bytes whatever the number of workers.
 
-    The cohort grows in a folder beside `out` (folders.py) and takes the name when it is whole; the same call resumes an interrupted one.
+    It grows in a folder beside `out` (folders.py), which takes the name when it is whole; the same call resumes
+    an interrupted one.
 
     Args:
         out: A folder that does not exist yet, or is empty.
@@ -160,7 +161,7 @@ def simulate_cohort(
         population: "adult" or "paediatric".
 
     Raises:
-        InputError: For an unknown site, view or population, when `out` holds something, or when a worker process was killed.
+        InputError: For an unknown site, view or population, when `out` holds something, or when a worker was killed.
     """
     site_of(site, numpy_rng(seed, "check"))
     draw_patient(numpy_rng(seed, "check"), population)
@@ -168,7 +169,8 @@ def simulate_cohort(
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(VIEWS)}")
     if patients < 1 or clips_per_patient < 1:
         raise InputError(f"--patients {patients} --clips-per-patient {clips_per_patient}: give at least one of each")
-    recipe = {"patients": patients, "clips": clips_per_patient, "seed": seed, "site": site, "view": view, "population": population, "splits": splits, "version": __version__}
+    recipe = {"patients": patients, "clips": clips_per_patient, "seed": seed, "site": site, "view": view}
+    recipe |= {"population": population, "splits": splits, "version": __version__}
     with resumable_folder(out, recipe, "OUT", "phantom") as folder:
         sweep(folder / "Videos")
         split = _splits(patients, seed, splits)
@@ -194,12 +196,13 @@ def _simulate_files(jobs: list[tuple], workers: int) -> Iterator[tuple[dict, lis
                 yield coming.popleft().result()
                 advance()
     except BrokenProcessPool as error:
-        raise InputError("phantom: a worker process was killed, as a rule for lack of memory; give fewer --workers: finished clips are kept") from error
+        killed = "phantom: a worker process was killed, as a rule for lack of memory"
+        raise InputError(f"{killed}; give fewer --workers: finished clips are kept") from error
 
 
 @contextmanager
 def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes. When the block fails or is interrupted, what is queued is cancelled and the processes end at once."""
+    """A pool of processes. When the block fails or is interrupted, what is queued is cancelled and they end at once."""
     watched, stop = multiprocessing.Pipe(duplex=False)
     pool = ProcessPoolExecutor(count, initializer=_begin_worker, initargs=(watched,))
     try:
@@ -221,7 +224,7 @@ def _submit(pool: ProcessPoolExecutor, jobs: list[tuple]) -> deque[Future]:
 
 
 def _begin_worker(watched: Connection) -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that says so (a message nobody reads) or is gone, however it ended."""
+    """A worker leaves Ctrl-C to its parent, and ends when that says so (a message that stays unread) or is gone."""
     parent = multiprocessing.parent_process()
 
     def end() -> None:
