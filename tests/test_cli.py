@@ -1,12 +1,15 @@
 """The command line: one clear line and exit code 2 for what the user can mend, and nothing heavy before it is needed."""
 
 import errno
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
+import torch
 
-from echosynth import cli
+from echosynth import cli, interrupts
 from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.run import configure, open_or_create
@@ -96,6 +99,17 @@ def test_help_does_not_load_torch():
         (InputError("FileList.csv row 3:\n EF is empty"), 2, "FileList.csv row 3: EF is empty"),
         (OSError(errno.ENOSPC, "No space left on device", "latents/shard"), 2, "disk full while writing latents/shard; free space and run again: finished work is kept"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "disk full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.avi"), 2, "disk quota exceeded while writing a.avi; free"),
+        (OSError(errno.EFBIG, "File too large", "a.avi"), 2, "file too large while writing a.avi; raise the limit on"),
+        (OSError(errno.EMFILE, "Too many open files", "a.avi"), 2, "too many open files; raise the limit (ulimit -n)"),
+        (OSError(errno.ENFILE, "Too many open files in system"), 2, "too many open files; raise the limit (ulimit -n)"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "out of memory; close other programs, or lower"),
+        (MemoryError(), 2, "out of memory; close other programs, or lower batch_size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2, "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"), 2, "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), 2, "out of memory"),
+        (RuntimeError("can't start new thread"), 2, "no further thread can be started"),
+        (OSError(errno.EIO, "Input/output error"), 2, "input/output error; check the disks"),
         (PermissionError(errno.EACCES, "Permission denied", "study"), 2, "study: permission denied"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "x.json"), 2, "x.json: is a directory"),
     ],
@@ -107,19 +121,48 @@ def test_faults_outside_the_program(capsys, error, code, words):
     assert cli.guarded(work) == code and words in one_line(capsys.readouterr().err)
 
 
-def test_a_bug_keeps_its_traceback():
-    def work():
-        raise ZeroDivisionError
+def test_no_memory_for_a_tensor_is_one_line(capsys):
+    assert cli.guarded(lambda: torch.empty(2**60, dtype=torch.uint8) and None) == 2
+    assert "out of memory" in one_line(capsys.readouterr().err)
 
-    with pytest.raises(ZeroDivisionError):
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), RecursionError("too deep"), RuntimeError("shapes differ"), OSError("no number")]
+)
+def test_a_bug_keeps_its_traceback(error):
+    def work():
+        raise error
+
+    with pytest.raises(type(error)):
         cli.guarded(work)
 
 
-def test_an_interrupt_says_how_to_go_on(capsys):
+def test_a_reader_that_wants_no_more_ends_a_command_quietly():
+    """As in `echosynth --help | head -1`, with more text than a pipe holds, and with less."""
+    for times in (1, 10_000):
+        script = f"from echosynth import cli; cli.app = lambda **_: print('a line\\n' * {times}); cli.main()"
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is a matter of Linux")
+def test_a_full_disk_under_what_is_printed_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "echosynth", "version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "disk full" in one_line(done.stderr)
+
+
+def test_an_interrupt_says_how_to_resume(capsys, monkeypatch):
     def work():
         raise KeyboardInterrupt
 
-    assert cli.guarded(work) == 130 and "same command" in capsys.readouterr().err
+    monkeypatch.setattr(interrupts, "_said", threading.Event())
+    assert cli.guarded(work) == 130
+    assert capsys.readouterr().err == "echosynth: interrupted; give the same command again to resume where it stopped\n"
 
 
 def test_options_are_laid_over_a_preset():

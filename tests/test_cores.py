@@ -1,6 +1,7 @@
 """Work on all cores: its order, its bytes, its errors, and what is too large for it."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -59,3 +60,29 @@ def test_the_first_error_ends_it_and_leaves_the_threads_as_they_were(threads):
     with pytest.raises(ValueError, match="the fourth"):
         list(each(work, range(100), SMALL))
     assert len(seen) <= 4 + cores.AHEAD * threads and torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("where_it_ends", ["in an item", "at the consumer"])
+def test_whoever_catches_an_interrupt_is_left_without_threads_at_work(threads, where_it_ends):
+    begun, release = [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if item == 1 and where_it_ends == "in an item":
+            raise KeyboardInterrupt
+        if item:
+            release.wait(30)
+        return item
+
+    since = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in each(work, range(100), SMALL):
+            if where_it_ends == "at the consumer":
+                raise KeyboardInterrupt
+    assert time.monotonic() - since < 5 and torch.get_num_threads() == threads  # what is running is not waited for
+    release.set()
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("core") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(begun) <= 1 + (1 + cores.AHEAD) * threads

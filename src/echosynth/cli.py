@@ -1,5 +1,6 @@
 """The command line: one verb a stage. It parses, calls and prints; heavy imports wait for the verb that needs them."""
 
+import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 import echosynth
+from echosynth import interrupts
 from echosynth.errors import InputError
 from echosynth.files import is_disk_full
 
@@ -329,9 +331,14 @@ def version() -> None:
 
 
 def guarded(work: Callable[[], int | None]) -> int:
-    """Runs a verb and returns the exit code: 0, 2 with one line where the user or the machine is to blame, 130 when interrupted."""
+    """Runs a verb and returns the exit code.
+
+    0, 2 with one line where the user or the machine is to blame, 130 when interrupted (143 by SIGTERM), 1 where
+    nobody reads what is printed.
+    """
     try:
         code = work()
+        sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
     except _UsageError as error:
@@ -341,15 +348,45 @@ def guarded(work: Callable[[], int | None]) -> int:
         return _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except BrokenPipeError:  # the reader of what was printed, such as `head`, wants no more
+        return 1
     except Exception as error:
-        if is_disk_full(error):
-            return _fail(f"disk full while writing {getattr(error, 'filename', None) or 'a result'}; free space and run again: finished work is kept")
-        if isinstance(error, OSError) and error.filename is not None:
-            return _fail(f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
-        raise
+        fault = _fault(error)
+        if fault is None:
+            raise
+        return _fail(fault)
     if code == 130:
-        print("echosynth: interrupted; give the same command again to go on where it stopped", file=sys.stderr)
+        interrupts.say()
+        return interrupts.exit_code()
     return code or 0
+
+
+def _fault(error: Exception) -> str | None:
+    """The line for an error that the machine is to blame for; None for one of the program."""
+    number = error.errno if isinstance(error, OSError) else None
+    where = f" while writing {getattr(error, 'filename', None) or 'a result'}"
+    again = "run again: finished work is kept"
+    if number == errno.EFBIG or "File too large" in str(error):
+        return f"file too large{where}; raise the limit on the size of files (ulimit -f) and {again}"
+    if is_disk_full(error):
+        return f"disk {'quota exceeded' if number == errno.EDQUOT else 'full'}{where}; free space and {again}"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files; raise the limit (ulimit -n) and {again}"
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or _is_torch_memory(error):
+        return f"out of memory; close other programs, or lower batch_size or OMP_NUM_THREADS, and {again}"
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return f"no further thread can be started; close other programs, or raise the limit (ulimit -u), and {again}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror.lower()}; check the disks and the connections of this machine and {again}"
+    return None
+
+
+def _is_torch_memory(error: Exception) -> bool:
+    """Whether torch could not allocate a tensor: a RuntimeError on a CPU, one of its subclasses on a GPU."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _fail(message: str) -> int:
@@ -360,4 +397,5 @@ def _fail(message: str) -> int:
 def main() -> None:
     """The entry point of the command."""
     logging.captureWarnings(True)
-    sys.exit(guarded(lambda: app(standalone_mode=False, prog_name="echosynth")))
+    interrupts.watch()
+    interrupts.leave(guarded(lambda: app(standalone_mode=False, prog_name="echosynth")))

@@ -5,11 +5,13 @@ Threads that share the layers of small networks mostly wait for each other (docs
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+from echosynth.interrupts import thread_pool
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 LARGE = {"cpu": 20_000_000, "cuda": 200_000_000}  # parameters; such networks fill the device by themselves, and one a thread would fill its memory
@@ -20,6 +22,8 @@ AHEAD = 2  # results a thread that nobody has taken yet: more would only fill th
 def each(function: Callable[[Item], Result], items: Iterable[Item], *networks: nn.Module) -> Iterator[Result]:
     """`function`, which runs `networks`, of every item, in their order; one after the other where the networks are `LARGE`. The first error ends it.
 
+    Where it ends early (an error, Ctrl-C, a caller that takes no more), what is queued is cancelled and nobody waits
+    for what is running.
     There are as many threads as torch has (OMP_NUM_THREADS, or the cores; on a GPU at most `GPU_THREADS`), and no more than `AHEAD` results a thread wait to be taken.
     Contexts such as `torch.inference_mode` hold for one thread: `function` has to enter them itself.
     """
@@ -31,7 +35,7 @@ def each(function: Callable[[Item], Result], items: Iterable[Item], *networks: n
     cores = torch.get_num_threads()
     threads = min(cores, GPU_THREADS) if kind == "cuda" else cores
     try:
-        with ThreadPoolExecutor(threads, "core", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with thread_pool(threads, "core", initializer=torch.set_num_threads, initargs=(1,)) as pool:
             begun: deque[Future[Result]] = deque()
             for item in items:
                 begun.append(pool.submit(function, item))

@@ -3,13 +3,16 @@
 import dataclasses
 import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from echosynth.cohort import tables
+from echosynth.cohort import check, tables
 from echosynth.cohort.check import inspect, render
 from echosynth.cohort.echonet import fingerprint, load_cohort, read_cohort, save_cohort, write_filelist, write_patients, write_tracings
 from echosynth.cohort.tables import number
@@ -443,3 +446,30 @@ def test_a_name_with_a_dot_zero_is_kept(tmp_path):
 @pytest.mark.parametrize("text, value", [("1", 1.0), ("-2.5e1", -25.0), (".5", 0.5), ("1.", 1.0), ("", None), ("0x1", None), ("inf", None), ("１", None), ("1,5", None)])
 def test_numbers(text, value):
     assert number(text) == value
+
+
+def test_an_interrupt_does_not_wait_for_a_video_that_takes_long(root, monkeypatch):
+    opened, release = [], threading.Event()
+
+    def slow(path, frames):
+        opened.append(path)
+        release.wait(30)
+        raise tables.Problem(path.name, "too late", "none")
+
+    monkeypatch.setattr(check, "clip_info", slow)
+    monkeypatch.setattr(check.os, "cpu_count", lambda: 2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    since = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            inspect(root)
+        assert time.monotonic() - since < 5
+    finally:
+        release.set()
+        signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("video") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(opened) == 2  # those that were queued are not opened

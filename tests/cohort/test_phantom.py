@@ -1,19 +1,29 @@
 """The phantom against its physics: volumes, incompressible wall, image levels, truth, counters."""
 
 import csv
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from benchmarks.phantom import tracing_error, wall_snr
 
 from echosynth.cohort.check import inspect
-from echosynth.cohort.phantom import SITES, simulate_clip, simulate_cohort
+from echosynth.cohort.phantom import SITES, simulate, simulate_clip, simulate_cohort
 from echosynth.cohort.phantom.image import _persist, scan_converter
 from echosynth.cohort.phantom.patient import PHENOTYPES, beat, draw_patient
 from echosynth.cohort.phantom.ventricle import PAPILLARY_LEVEL, LeftVentricle
 from echosynth.cohort.video import read_clip
 from echosynth.errors import InputError
+from echosynth.interrupts import LINE
 from echosynth.randomness import numpy_rng
 
 
@@ -183,18 +193,103 @@ def test_overlays_are_outside_the_speckle_and_told(tmp_path):
     assert 100 * (high - low) / high == pytest.approx(truth.ef[0], abs=1.0)
 
 
-def test_same_bytes_whatever_the_workers_and_restarts(tmp_path):
+def test_same_bytes_whatever_the_workers(tmp_path):
     simulate_cohort(tmp_path / "one", 3, 1, seed=9, site="birch", workers=1)
     simulate_cohort(tmp_path / "two", 3, 1, seed=9, site="birch", workers=2)
     files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file())
     assert len(files) == 3 + 4
     assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
 
-    (tmp_path / "two" / "FileList.csv").unlink()  # as if stopped before the end
-    (tmp_path / "two" / ".phantom").write_text("patients=3 clips=1 seed=9 site=birch view=a4c population=adult\n")
-    (tmp_path / "two" / files[-1]).unlink()
-    simulate_cohort(tmp_path / "two", 3, 1, seed=9, site="birch", workers=1)
-    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """The next simulation is interrupted when two clips are finished."""
+
+    @contextmanager
+    def progress(title, total):
+        done = []
+
+        def advance():
+            done.append(None)
+            if len(done) == 2:
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+
+        yield advance
+
+    monkeypatch.setattr(simulate, "progress", progress)
+
+
+def test_an_interrupted_simulation_is_resumed_beside_its_goal(tmp_path, interrupted):
+    options = {"patients": 8, "clips_per_patient": 1, "seed": 9, "site": "birch", "workers": 2}
+    with pytest.raises(KeyboardInterrupt):
+        simulate_cohort(tmp_path / "parts", **options)
+    deadline = time.monotonic() + 2
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (unfinished,) = tmp_path.iterdir()
+    assert unfinished.name.startswith(".parts.") and not (unfinished / "FileList.csv").exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in (unfinished / "Videos").glob("*.avi")}
+    assert 2 <= len(kept) < 8  # what was queued is cancelled
+    simulate_cohort(tmp_path / "parts", **(options | {"workers": 1}))
+    simulate_cohort(tmp_path / "whole", **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+    assert {name: (tmp_path / "parts" / "Videos" / name).stat().st_mtime_ns for name in kept} == kept
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    assert len(files) == 8 + 4 == sum(path.is_file() for path in (tmp_path / "parts").rglob("*"))
+    assert all((tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes() for file in files)
+
+
+def test_another_recipe_does_not_resume(tmp_path, interrupted):
+    with pytest.raises(KeyboardInterrupt):
+        simulate_cohort(tmp_path / "c", 4, 1, seed=9, site="birch", workers=1)
+    halves = {"TRAIN": 0.5, "VAL": 0.25, "TEST": 0.25}
+    simulate_cohort(tmp_path / "c", 4, 1, seed=9, site="birch", workers=1, splits=halves)
+    assert list(pd.read_csv(tmp_path / "c" / "FileList.csv")["Split"]).count("TRAIN") == 2
+    assert len(list(tmp_path.glob(".c.*.unfinished"))) == 1
+
+
+def alive(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            pass
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "whom", "code"),
+    [(signal.SIGINT, "group", 130), (signal.SIGTERM, "parent", 143), (signal.SIGKILL, "parent", -9)],
+)
+def test_no_worker_outlives_its_command(tmp_path, monkeypatch, number, whom, code):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
+    command = [sys.executable, "-m", "echosynth", "phantom", str(tmp_path / "c"), "--patients", "200", "--workers", "2"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    while not list(tmp_path.glob(".c.*.unfinished/Videos/*.avi")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert len(alive(process.pid)) == 3
+    since = time.monotonic()
+    (os.killpg if whom == "group" else os.kill)(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    while alive(process.pid):
+        assert time.monotonic() - since < 3
+        time.sleep(0.02)
+    assert process.returncode == code and time.monotonic() - since < 3
+    assert err == ("" if code == -9 else LINE + "\n")
+
+
+def test_a_worker_that_was_killed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulate, "write_clip", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"a worker process was killed.*fewer --workers"):
+        simulate_cohort(tmp_path / "c", 3, 1, workers=2)
 
 
 def test_cohort_is_echonet_and_splits_are_by_patient(tmp_path):

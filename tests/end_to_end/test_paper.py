@@ -82,7 +82,7 @@ def test_both_protocols_are_reported_and_the_published_one_decides(joint, tmp_pa
     rows = pd.read_parquet(study.folder("synthetic") / "screening.parquet")
     images = rows[rows.kind == "image"]
     assert (images.kept == images.published).all() and rows[rows.kind == "video"].kept.all()
-    metrics = read_json(study.folder("report") / "metrics.json")
+    metrics = read_json(study.folder("evaluation") / "metrics.json")
     assert metrics["published.tau"] > 0 and 0 <= metrics["published.false_rejection"] <= 1 and metrics["published.rejected"] == (~images.published).sum()
     assert "Two protocols" in (study.folder("report") / "index.html").read_text()
     own = screen(study, study.cohort_path, "paper", tmp_path / "own.parquet").set_index("name")

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from echosynth.config import preset
+from echosynth.errors import InputError
 from echosynth.files import read_json, write_json
 from echosynth.report import STAGE, write_report
 from echosynth.study import Study
-from toy_study import METRICS, SECRET, make_study
+from toy_study import METRICS, SECRET, make_study, record_again
 
 VOID = {"meta", "img", "input", "br", "link"}
 
@@ -159,16 +160,24 @@ def test_what_is_missing_is_named(copied: Study, lost: dict[str, str]):
     for name in lost:
         path = copied.root.parent / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    record_again(copied)
     text = write_report(copied).read_text()
     Page(text)
     assert all(f"not computed: {reason}" in text for reason in lost.values())
     assert SECRET not in text
 
 
+def test_what_was_lost_since_is_no_page_of_reasons(copied: Study):
+    (copied.folder("evaluation") / "tstr.parquet").unlink()
+    with pytest.raises(InputError, match=r"evaluation/tstr\.parquet: missing since the stage evaluation left it"):
+        write_report(copied)
+
+
 def test_a_plot_that_was_left_out_says_why(copied: Study):
     (copied.folder("evaluation") / "volumes.parquet").unlink()
     path = copied.folder("evaluation") / "metrics.json"
     path.write_text(json.dumps(METRICS | {"volumes.r2": None, "volumes.r2_reason": "segmentation.enabled is off"}))
+    record_again(copied)
     text = write_report(copied).read_text()
     assert "not computed: segmentation.enabled is off" in text and "volumes.parquet" not in text
 
@@ -176,6 +185,7 @@ def test_a_plot_that_was_left_out_says_why(copied: Study):
 def test_twin_holds_the_evaluation_and_the_run(copied: Study):
     path = copied.folder("evaluation") / "metrics.json"
     path.write_text(json.dumps(METRICS | {"trtr.r2": float("nan")}))
+    record_again(copied)
     write_report(copied)
     twin = json.loads((copied.folder("report") / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert twin["trtr.r2"] is None

@@ -6,6 +6,8 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,42 @@ def test_signal_leaves_a_checkpoint(tmp_path):
         fit(toy(), interrupting, batch, CONFIG, tmp_path / "parts", 3, "toy")
     with safe_open(tmp_path / "parts" / "checkpoint" / "checkpoint.safetensors", "pt") as file:
         assert file.metadata()["step"] == "4"
+    fit(again, loss, batch, CONFIG, tmp_path / "parts", 3, "toy")
+    assert_same(whole, again)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_signal_does_not_wait_for_a_batch_that_takes_long(tmp_path, step):
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(samples: range) -> dict:
+        if samples.start == step * CONFIG.batch_size:
+            asked.set()
+            release.wait(30)
+        return batch(samples)
+
+    def interrupt() -> None:
+        asked.wait()
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    whole, again = toy(), toy()
+    fit(whole, loss, batch, CONFIG, tmp_path / "whole", 3, "toy")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    since = time.monotonic()
+    threading.Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(toy(), loss, slow, CONFIG, tmp_path / "parts", 3, "toy")
+        assert time.monotonic() - since < 5
+    finally:
+        release.set()
+        signal.signal(signal.SIGINT, before)
+    checkpoint = tmp_path / "parts" / "checkpoint" / "checkpoint.safetensors"
+    assert checkpoint.exists() == (step > 0)
+    if step:
+        with safe_open(checkpoint, "pt") as file:
+            assert file.metadata()["step"] == str(step)
     fit(again, loss, batch, CONFIG, tmp_path / "parts", 3, "toy")
     assert_same(whole, again)
 

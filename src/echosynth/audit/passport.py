@@ -11,6 +11,7 @@ from echosynth.audit.gate import NO_COPY
 from echosynth.files import atomic_file, write_json
 from echosynth.report import figures
 from echosynth.report.facts import without_paths
+from echosynth.report.redaction import public_options
 from echosynth.study import Study
 
 LEDGER = "releases.json"
@@ -76,7 +77,7 @@ def write_passport(study: Study, found: dict, folder: Path, override: str = "", 
         "earlier_releases": ledger(study),
         **(public(found) if redacted else found),
     }
-    told["configuration"] = without_paths(study.config.model_dump(mode="json"))
+    told["configuration"] = public_options(study.config) if redacted else without_paths(study.config.model_dump(mode="json"))
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("echosynth.audit"), PackageLoader("echosynth.report")]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

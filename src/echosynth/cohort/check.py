@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from echosynth.cohort.tables import Problem, Table, clip_name, number, quote, read_table
 from echosynth.cohort.video import ClipInfo, clip_info
+from echosynth.interrupts import thread_pool
 from echosynth.manifest import Entry, Manifest, entry_of
 from echosynth.progress import progress
 
@@ -245,7 +245,7 @@ def _videos(root: Path, rows: list[Row], problems: list[Problem], warnings: list
         except Problem as problem:
             return Problem(row.where, f"{VIDEOS}/{problem.where} {problem.what}", problem.remedy, row.number)
 
-    with progress("opening videos", len(rows)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress("opening videos", len(rows)) as advance, thread_pool(os.cpu_count() or 1, "video") as pool:
         for row, found in zip(rows, pool.map(look, rows), strict=True):
             advance()
             if isinstance(found, Problem):

@@ -19,8 +19,7 @@ def is_number(value: Any) -> bool:
 
 def finished_stages(study: Study) -> list[dict]:
     """`stage.json` of every finished stage but the report's own, in the order in which they finished."""
-    about = [read_json(path) for path in study.root.glob("*/stage.json") if path.parent.name != "report"]
-    return sorted(about, key=lambda stage: (stage["finished"], stage["stage"]))
+    return [record for record in study.summaries() if record["stage"] != "report"]
 
 
 def gather_metrics(study: Study) -> dict[str, Any]:

@@ -307,6 +307,9 @@ def write_report(study: Study) -> Path:
 
     What the study lacks is named on the pages as not computed, with the reason, and is null or absent in metrics.json.
     """
+    for record in study.summaries():
+        if record["stage"] != STAGE.name:
+            study.verified(record["stage"], *(["index.parquet"] if record["stage"] == "latents" else []))
     folder, metrics = study.folder("report"), facts.gather_metrics(study)
     shared = redaction.public_metrics(metrics, _clips(pictures.cohort_clips, study))
     with atomic_file(folder / "index.html", PRIVATE_FILE) as partial:
@@ -322,4 +325,11 @@ def _run(study: Study) -> dict[str, Any]:
     return {"page": page.name, "bytes": page.stat().st_size}
 
 
-STAGE = Stage("report", inputs=("evaluation",), sections=(), run=_run)
+STAGE = Stage(
+    "report",
+    inputs=("evaluation",),
+    sections=(),
+    run=_run,
+    holds="The owner's report (index.html) shows patients; public.html and metrics.json are the copies for others",
+    public=("public.html", "metrics.json"),
+)

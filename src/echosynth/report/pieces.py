@@ -10,13 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 from safetensors import safe_open
 
-from echosynth.files import read_json
 from echosynth.report import figures, pictures, redaction
 from echosynth.report.facts import is_number
 from echosynth.report.glossary import entry, show
 from echosynth.report.pictures import NotComputed
 from echosynth.report.redaction import Withheld
-from echosynth.study import Study
+from echosynth.study import RECORD, Study
 
 TRAINED = {
     "autoencoder": "autoencoder",
@@ -195,8 +194,7 @@ def screening(study: Study, sample: str) -> Markup:
 
 def _said(study: Study, stage: str) -> dict[str, Any]:
     """The summary of a stage; empty where it is not done."""
-    path = study.folder(stage) / "stage.json"
-    return read_json(path)["summary"] if path.exists() else {}
+    return study.summary(stage)["summary"] if (study.folder(stage) / RECORD).exists() else {}
 
 
 def planted(study: Study) -> list[dict]:

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
+from echosynth.interrupts import SIGNALS, held, thread_pool
 from echosynth.networks.base import NetworkConfig
 from echosynth.networks.precision import Precision, precision_context
 from echosynth.progress import progress
@@ -71,7 +72,8 @@ def fit(
     `steady`: a batch is a dict of tensors of the same shapes at every step, and what the loss does with them hangs on nothing else, so that a GPU may replay it (recorded.py).
 
     Leaves `training.jsonl` (means since the last row) and `checkpoint/` in `folder`. A second call goes on from the checkpoint, and returns at once when that is
-    the last step's. Ctrl-C and SIGTERM write a checkpoint first. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
+    the last step's. Ctrl-C and SIGTERM let the running step end and write a checkpoint first, and do not wait for a
+    batch. Raises InputError when the loss is no longer finite or the checkpoint is not of this model.
     """
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
@@ -95,9 +97,25 @@ def fit(
     replayed, recorded = steady and device.type == "cuda" and world == 1 and not private, None
     log = _Log(folder / "training.jsonl", start) if main else None
     bar = progress(title, config.steps, start) if main and start < config.steps else nullcontext(lambda n=1, note="": None)
-    with _stop_signals() as stopped, ThreadPoolExecutor(1, "prefetch") as background, bar as advance:
+
+    def write_row(done: int) -> None:
+        mean = log.write(done, config.learning_rate * factor)
+        if not math.isfinite(mean["loss"] + mean["grad_norm"]):
+            raise InputError(
+                f"{title}: the loss is no longer a finite number near step {done}; "
+                "lower training.learning_rate of its section, or set training.precision to fp32"
+            )
+        advance(0, note=f"loss {mean['loss']:.4g}")
+
+    with _stop_signals() as stopped, thread_pool(1, "prefetch") as background, bar as advance:
         coming = background.submit(batch, samples(start)) if start < config.steps else None
         for step in range(start, config.steps):
+            if not _ready(coming, stopped):
+                if main and step > start:
+                    if log.rows:
+                        write_row(step)
+                    state.save(folder, step)
+                raise KeyboardInterrupt
             data = _to_device(coming.result(), device)
             if step + 1 < config.steps:
                 coming = background.submit(batch, samples(step + 1))
@@ -115,21 +133,14 @@ def fit(
             values["grad_norm"] = state.update(step)
 
             done = step + 1
-            last = done == config.steps or bool(stopped)
+            last = done == config.steps
             if main:
                 log.add(values, config.batch_size)
                 if last or done % config.log_every == 0 or done % config.checkpoint_every == 0:
-                    mean = log.write(done, config.learning_rate * factor)
-                    if not math.isfinite(mean["loss"] + mean["grad_norm"]):
-                        raise InputError(
-                            f"{title}: the loss is no longer a finite number near step {done}; lower training.learning_rate of its section, or set training.precision to fp32"
-                        )
-                    advance(0, note=f"loss {mean['loss']:.4g}")
+                    write_row(done)
                 if last or done % config.checkpoint_every == 0:
                     state.save(folder, done)
                 advance()
-            if stopped:
-                break
     state.load_average()
     model.eval()
     accelerator.wait_for_everyone()
@@ -276,6 +287,14 @@ def _to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
+def _ready(coming: Future, stopped: list[int]) -> bool:
+    """Waits for a batch; False when a signal comes first."""
+    while not stopped:
+        if wait([coming], timeout=0.1).done:
+            return True
+    return False
+
+
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """Holds back Ctrl-C and SIGTERM until the running step is whole: yields the list of those that came, and lets the first go when the block ends.
@@ -286,7 +305,8 @@ def _stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -296,12 +316,14 @@ def _stop_signals() -> Iterator[list[int]]:
         received.append(number)
         restore()
 
-    for number in previous:
-        signal.signal(number, note)
     try:
-        yield received
+        with held():
+            for number in previous:
+                signal.signal(number, note)
+            yield received
     finally:
         restore()
+        if received:
+            signal.raise_signal(received[0])
     if received:
-        signal.raise_signal(received[0])
         raise KeyboardInterrupt

@@ -1,9 +1,17 @@
 """A simulated cohort on disk, in the layout of EchoNet-Dynamic, plus patients.csv and truth.parquet."""
 
+import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +19,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
+from echosynth import __version__
 from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
 from echosynth.cohort.phantom.apical import ApicalView, apical_depth
 from echosynth.cohort.phantom.image import draw_visit, render, scale_of
@@ -24,6 +33,8 @@ from echosynth.cohort.phantom.ventricle import LeftVentricle
 from echosynth.cohort.video import write_clip
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, sweep
+from echosynth.folders import resumable_folder
+from echosynth.interrupts import SIGNALS
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 
@@ -133,9 +144,24 @@ def simulate_cohort(
     view: str = "a4c",
     population: str = "adult",
 ) -> None:
-    """Writes a simulated cohort of `patients` x `clips_per_patient` clips into `out`; the same bytes whatever the number of workers.
+    """Writes a simulated cohort into the new folder `out`; the same bytes whatever the number of workers.
 
-    An interrupted simulation goes on where it stopped; FileList.csv appears last. Raises InputError for an unknown site, view or population and when `out` holds something else.
+    It grows in a folder beside `out` (folders.py), which takes the name when it is whole; the same call resumes
+    an interrupted one.
+
+    Args:
+        out: A folder that does not exist yet, or is empty.
+        patients: At least one.
+        clips_per_patient: At least one.
+        seed: Of all that is drawn.
+        site: Whose scanner (sites.py).
+        workers: Processes; by default one a core.
+        splits: The share of the patients in TRAIN, VAL and TEST.
+        view: One of `VIEWS`.
+        population: "adult" or "paediatric".
+
+    Raises:
+        InputError: For an unknown site, view or population, when `out` holds something, or when a worker was killed.
     """
     site_of(site, numpy_rng(seed, "check"))
     draw_patient(numpy_rng(seed, "check"), population)
@@ -143,29 +169,76 @@ def simulate_cohort(
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(VIEWS)}")
     if patients < 1 or clips_per_patient < 1:
         raise InputError(f"--patients {patients} --clips-per-patient {clips_per_patient}: give at least one of each")
-    begun = out / ".phantom"
-    recipe = f"patients={patients} clips={clips_per_patient} seed={seed} site={site} view={view} population={population}\n"
-    goes_on = begun.exists() and begun.read_text() == recipe and not (out / "FileList.csv").exists()
-    if not goes_on and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: not empty; give a new folder for the simulated cohort")
-    out.mkdir(parents=True, exist_ok=True)
-    begun.write_text(recipe)
-    sweep(out / "Videos")
-    split = _splits(patients, seed, splits)
-    jobs = [(out, seed, p, v, site, view, population) for p in range(patients) for v in range(clips_per_patient)]
-    rows, tracings = [], []
-    with progress("simulating", len(jobs)) as advance, ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
-        for job, (row, traced) in zip(jobs, pool.map(_simulate_file, jobs, chunksize=1), strict=True):
+    recipe = {"patients": patients, "clips": clips_per_patient, "seed": seed, "site": site, "view": view}
+    recipe |= {"population": population, "splits": splits, "version": __version__}
+    with resumable_folder(out, recipe, "OUT", "phantom") as folder:
+        sweep(folder / "Videos")
+        split = _splits(patients, seed, splits)
+        jobs = [(folder, seed, p, v, site, view, population) for p in range(patients) for v in range(clips_per_patient)]
+        rows, tracings = [], []
+        for job, (row, traced) in zip(jobs, _simulate_files(jobs, workers or os.cpu_count() or 1), strict=True):
             rows.append(row | {"patient": f"P{job[2]:06d}", "visit": job[3], "split": split[job[2]]})
             tracings.extend(traced)
-            advance()
-    clips = pd.DataFrame(rows)
-    write_tracings(out, pd.DataFrame(tracings, columns=["name", "x1", "y1", "x2", "y2", "frame"]))
-    write_patients(out, clips)
-    with atomic_file(out / "truth.parquet") as partial:
-        clips.to_parquet(partial, index=False, compression="zstd")
-    write_filelist(out, clips)
-    begun.unlink()
+        clips = pd.DataFrame(rows)
+        write_tracings(folder, pd.DataFrame(tracings, columns=["name", "x1", "y1", "x2", "y2", "frame"]))
+        write_patients(folder, clips)
+        with atomic_file(folder / "truth.parquet") as partial:
+            clips.to_parquet(partial, index=False, compression="zstd")
+        write_filelist(folder, clips)
+
+
+def _simulate_files(jobs: list[tuple], workers: int) -> Iterator[tuple[dict, list[list]]]:
+    """The row of the truth and the tracing rows of every clip, in their order."""
+    try:
+        with progress("simulating", len(jobs)) as advance, _workers(workers) as pool:
+            coming = _submit(pool, jobs)
+            while coming:
+                yield coming.popleft().result()
+                advance()
+    except BrokenProcessPool as error:
+        killed = "phantom: a worker process was killed, as a rule for lack of memory"
+        raise InputError(f"{killed}; give fewer --workers: finished clips are kept") from error
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes. When the block fails or is interrupted, what is queued is cancelled and they end at once."""
+    watched, stop = multiprocessing.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, initializer=_begin_worker, initargs=(watched,))
+    try:
+        yield pool
+    except BaseException:
+        stop.send_bytes(b"stop")
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _submit(pool: ProcessPoolExecutor, jobs: list[tuple]) -> deque[Future]:
+    """Queues all jobs. The processes that this starts hear no signal until they are ready for it (`_begin_worker`)."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return deque(pool.submit(_simulate_file, job) for job in jobs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _begin_worker(watched: Connection) -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when that says so (a message that stays unread) or is gone."""
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        wait([parent.sentinel, watched])
+        os._exit(1)  # clips are written whole or not at all
+
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=end, name="end", daemon=True).start()
+    # Small matrix products: threads of a worker's own would only fight those of the others.
+    threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 def _splits(patients: int, seed: int, splits: dict[str, float]) -> list[str]:
@@ -175,12 +248,6 @@ def _splits(patients: int, seed: int, splits: dict[str, float]) -> list[str]:
     names = ["VAL"] * held_out[0] + ["TEST"] * held_out[1]
     names = ["TRAIN"] * (patients - len(names)) + names
     return [names[i] for i in np.argsort(order)]
-
-
-def _one_thread() -> None:
-    """Small matrix products: threads of a worker's own would only fight those of the others."""
-    threadpool_limits(1)
-    torch.set_num_threads(1)
 
 
 def _simulate_file(job: tuple) -> tuple[dict, list[list]]:
