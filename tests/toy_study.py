@@ -124,3 +124,12 @@ def record_again(study: Study) -> None:
     """Declares what lies in the folders of the finished stages now to be what they have left."""
     for path in study.root.glob("*/stage.json"):
         record(study, path.parent.name, study.summary(path.parent.name))
+
+
+def moved(root: Path, cohort: Path, **changes) -> Study:
+    """A copied study in `root`, whose cohort lies in `cohort` now; what was changed in its stages counts as what they have left."""
+    study = Study.open(root)
+    write_sealed(root / "cohort.json", study.source | {"path": str(cohort)} | changes, study.seal_key)
+    study = Study.open(root)
+    record_again(study)
+    return study

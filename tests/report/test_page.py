@@ -13,10 +13,10 @@ from PIL import Image
 
 from echosynth.config import preset
 from echosynth.errors import InputError
-from echosynth.files import read_json, write_json
+from echosynth.files import read_json
 from echosynth.report import STAGE, write_report
 from echosynth.study import Study
-from toy_study import METRICS, SECRET, make_study, record_again
+from toy_study import METRICS, SECRET, make_study, moved, record_again
 
 VOID = {"meta", "img", "input", "br", "link"}
 
@@ -54,9 +54,7 @@ def text(finished: Study) -> str:
 def copied(finished: Study, tmp_path: Path) -> Study:
     """A study of one's own to spoil."""
     shutil.copytree(finished.root.parent, tmp_path, dirs_exist_ok=True)
-    about = read_json(tmp_path / "study" / "cohort.json")
-    write_json(tmp_path / "study" / "cohort.json", about | {"path": str(tmp_path / "site-a")})
-    return Study.open(tmp_path / "study")
+    return moved(tmp_path / "study", tmp_path / "site-a")
 
 
 def test_page_is_whole_offline_and_accessible(text: str):
@@ -195,6 +193,7 @@ def test_twin_holds_the_evaluation_and_the_run(copied: Study):
 
 
 def test_report_is_a_stage_with_the_same_bytes_each_time(copied: Study, text: str):
+    shutil.rmtree(copied.folder("report"))
     assert copied.carry_out(STAGE)
     assert (copied.folder("report") / "index.html").read_text() == text
     assert not copied.carry_out(STAGE)

@@ -13,12 +13,11 @@ import pytest
 from PIL import Image
 
 from echosynth.config import preset
-from echosynth.files import read_json, write_json
 from echosynth.report import animated_montage, figures, montage, pictures
 from echosynth.report.__main__ import main
 from echosynth.report.pictures import NotComputed
 from echosynth.study import Study
-from toy_study import beating, make_clips
+from toy_study import beating, make_clips, moved
 
 
 @pytest.mark.parametrize(("fps", "step", "shown"), [(50, 3, 50 / 3), (32, 2, 16), (30, 2, 15), (60, 3, 20), (15, 1, 15)])
@@ -133,7 +132,7 @@ def test_command_for_the_readme_draws_patients_only_when_asked(finished: Study, 
     shutil.copytree(finished.root, study)
     cohort = tmp_path / "cohort"
     shutil.copytree(finished.cohort_path, cohort)
-    write_json(study / "cohort.json", read_json(study / "cohort.json") | {"path": str(cohort)})
+    moved(study, cohort)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stopped:
         main([str(study), str(out)])

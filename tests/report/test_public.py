@@ -19,11 +19,11 @@ from safetensors.numpy import load_file
 
 from echosynth.cohort.video import read_clip, write_clip
 from echosynth.config import preset
-from echosynth.files import read_json, write_json
+from echosynth.files import write_json
 from echosynth.report import figures, write_report
 from echosynth.report.redaction import FEWEST, Withheld, clips_of_enough, merged_bins, public_metrics, public_options
 from echosynth.study import Study
-from toy_study import METRICS, SECRET, beating
+from toy_study import METRICS, SECRET, beating, moved
 
 PATIENTS = 60  # of each split in the study of these tests, two clips each
 SIZE = 112
@@ -35,8 +35,6 @@ def study(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("SECRETHOME")
     shutil.copytree(finished.root, root / "study")
     shutil.copytree(finished.cohort_path, root / "SECRETSITE")
-    described = read_json(root / "study" / "cohort.json")
-    write_json(root / "study" / "cohort.json", described | {"path": str(root / "SECRETSITE")})
     more = {"published.tau": 0.912, "volumes.r2": None, "volumes.r2_reason": f"{root}/VolumeTracings.csv: {SECRET}"}
     write_json(root / "study" / "evaluation" / "metrics.json", METRICS | more)
     options = root / "study" / "study.yaml"
@@ -60,7 +58,7 @@ def study(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     pd.concat([index, *splits], ignore_index=True).to_parquet(root / "study" / "latents" / "index.parquet")
     for number, path in enumerate(sorted((root / "study" / "synthetic" / "Videos").iterdir())):
         write_clip(path, beating(20 + 10 * number, 48, 32.0, seed=700 + number), 32.0)
-    return Study.open(root / "study")
+    return moved(root / "study", root / "SECRETSITE")
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +161,12 @@ def test_only_the_owner_may_read_the_owners_page(study: Study, pages: tuple[str,
 def test_the_copy_is_not_made_of_what_it_withholds(study: Study, pages: tuple[str, str], tmp_path: Path):
     shutil.copytree(study.root, tmp_path / "study")
     shutil.copytree(study.cohort_path, tmp_path / "cohort")
-    write_json(tmp_path / "study" / "cohort.json", {"path": str(tmp_path / "cohort"), "fingerprint": "77" * 32, "skip_bad": False})
     shutil.rmtree(tmp_path / "cohort")
     for name in ("autoencoder/examples.safetensors", "reid/scores.parquet", "evaluation/adherence.parquet", "evaluation/volumes.parquet"):
         (tmp_path / "study" / name).unlink()
     motion = pd.read_parquet(tmp_path / "study" / "evaluation" / "motion.parquet")
     motion[motion["kind"] == "synthetic"].to_parquet(tmp_path / "study" / "evaluation" / "motion.parquet")
-    write_report(Study.open(tmp_path / "study"))
+    write_report(moved(tmp_path / "study", tmp_path / "cohort", fingerprint="77" * 32))
     assert (tmp_path / "study" / "report" / "public.html").read_text() == pages[1]
 
 

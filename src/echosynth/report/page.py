@@ -308,8 +308,9 @@ def write_report(study: Study) -> Path:
     What the study lacks is named on the pages as not computed, with the reason, and is null or absent in metrics.json.
     """
     for record in study.summaries():
-        if record["stage"] != STAGE.name:
-            study.verified(record["stage"], *(["index.parquet"] if record["stage"] == "latents" else []))
+        read = [name for name in record["artefacts"] if record["stage"] != "latents" or name == "index.parquet"]
+        if read and record["stage"] != STAGE.name:
+            study.verified(record["stage"], *read)
     folder, metrics = study.folder("report"), facts.gather_metrics(study)
     shared = redaction.public_metrics(metrics, _clips(pictures.cohort_clips, study))
     with atomic_file(folder / "index.html", PRIVATE_FILE) as partial:
