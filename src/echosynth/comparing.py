@@ -32,7 +32,7 @@ def compare_folders(
     """
     config = configure(preset(preset_name), seed, options=options)
     for option in config.evaluation.detectors:  # before anything takes long
-        open_detector(option)
+        open_detector(option, config.evaluation.trust_detectors)
     one, other = processes.on_first(lambda: (read_cohort(real, skip_bad), read_cohort(synthetic, splits=False)))
     _begin(out, one, other, config, regressor)
     train = videos(one, ("TRAIN",))

@@ -161,12 +161,12 @@ def reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        return _clean(f"{where}: {first['msg']}" if where else first["msg"])
+        return clean(f"{where}: {first['msg']}" if where else first["msg"])
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _clean(lines[0] if lines else type(error).__name__)
+    return clean(lines[0] if lines else type(error).__name__)
 
 
-def _clean(text: str, longest: int = 300) -> str:
+def clean(text: str, longest: int = 300) -> str:
     """Printable, and no longer than a line may be."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= longest else text[: longest - 3] + "..."
@@ -242,7 +242,7 @@ def _refuse_odd(state: dict[str, torch.Tensor], path: Path) -> None:
     for name, value in state.items():
         plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized and not value.is_nested
         if not plain or _numbers(value.dtype) == _numbers(None):
-            raise InputError(f"{path}: weight {_short(name)} holds {_numbers(None)} ({_clean(str(value.dtype))}); give a state dict of plain tensors")
+            raise InputError(f"{path}: weight {_short(name)} holds {_numbers(None)} ({clean(str(value.dtype))}); give a state dict of plain tensors")
         memory = value.untyped_storage()
         left -= 0 if memory.data_ptr() in seen else memory.nbytes()
         seen.add(memory.data_ptr())

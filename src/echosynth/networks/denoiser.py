@@ -31,7 +31,9 @@ class DenoiserConfig(NetworkConfig):
         max_length=MAX_FRAMES,
         description="temporal frequencies in each token, slowest first; as many in all as a window has frames, (1,) is the image model",
     )
-    margin: int = Field(0, ge=0, le=MAX_FRAMES, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)")
+    margin: int = Field(
+        0, ge=0, le=MAX_FRAMES, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)"
+    )
     patch: int = Field(2, gt=0, le=512, description="latent pixels along the side of a token")
     dim: int = Field(160, gt=0, le=8192)
     depth: int = Field(6, gt=0, le=128)
