@@ -42,8 +42,9 @@ def one_line(err):
         (["image", "study"], "study.yaml"),
         (["synthesize", "study", "--out", "there"], "study.yaml"),
         (["metrics", "nowhere", "neither"], "nowhere"),
-        (["metrics", "nowhere", "neither", "--detector", "i3d=missing.pt"], "missing.pt"),
-        (["metrics", "nowhere", "neither", "--detector", "vgg=missing.pt"], "vgg"),
+        (["metrics", "nowhere", "neither", "--detector", "i3d=missing.pt"], "--trust-detector"),
+        (["metrics", "nowhere", "neither", "--detector", "i3d=missing.pt", "--trust-detector"], "missing.pt: no such file"),
+        (["metrics", "nowhere", "neither", "--detector", "vgg=missing.pt", "--trust-detector"], "vgg"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, words):

@@ -174,6 +174,7 @@ def metrics(
     detector: Annotated[
         list[str] | None, typer.Option(metavar="KIND=FILE", help="a TorchScript file, for FVD (i3d=FILE) or FID (inception=FILE) as published; may be repeated")
     ] = None,
+    trust_detector: Annotated[bool, typer.Option("--trust-detector", help="open the files of --detector although TorchScript can run any code of who made them")] = False,
     seed: Seed = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out the clips of REAL that have a problem")] = False,
     options: Annotated[
@@ -187,6 +188,7 @@ def metrics(
     from echosynth.report import comparison_table
 
     given = [*(options or []), *([f"evaluation.detectors=[{', '.join(repr(str(one)) for one in detector)}]"] if detector else [])]
+    given += ["evaluation.trust_detectors=true"] if trust_detector else []
     found = compare_folders(real, synthetic, out, preset, regressor, seed, skip_bad, given)
     Console(highlight=False).print(comparison_table(found))
     print(out / "metrics.json")

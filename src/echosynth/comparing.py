@@ -29,7 +29,7 @@ def compare_folders(
     """
     config = configure(preset(preset_name), seed, options=options)
     for option in config.evaluation.detectors:  # before anything takes long
-        open_detector(option)
+        open_detector(option, config.evaluation.trust_detectors)
     check_goal(out, "--out")
     one, other = processes.on_first(lambda: (read_cohort(real, skip_bad), read_cohort(synthetic, splits=False)))
     dumped = config.model_dump(mode="json")

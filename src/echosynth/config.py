@@ -5,12 +5,17 @@ A preset is a place to start; `study.yaml` holds every value as it ran. Each sta
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from echosynth.errors import InputError
+from echosynth.files import read_bytes
+from echosynth.metrics.detectors import UNTRUSTED
 from echosynth.networks.autoencoder import AutoencoderConfig
+from echosynth.networks.base import clean
 from echosynth.networks.denoiser import DenoiserConfig
 from echosynth.networks.paper_config import FULL, SMALL, PaperConfig, PaperGeneratorConfig, PaperRegressorConfig, PaperReidConfig
 from echosynth.networks.regressor import RegressorConfig
@@ -26,10 +31,14 @@ _STILL = {"bands": (1,), "margin": 0, "labels": 0, "guidance": 1.0, "time_shift"
 _SHORTCUTS = "share of the samples that teach the model to take large steps (generative/shortcut.py)"
 
 
+_CLIPS, _FRAMES, _RATE, _WEIGHT = 10_000_000, 100_000, 10_000, 1_000_000  # limits: clips or steps, frames of one clip, frames a second, weight of a term
+MAX_YAML = 256 * 2**10  # bytes; every option of a study is 4 KB
+
+
 class Section(BaseModel):
     """Strict about unknown keys: a misspelt option is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=4096)
 
 
 class AutoencoderSection(Section):
@@ -38,10 +47,10 @@ class AutoencoderSection(Section):
     network: Annotated[AutoencoderConfig | PaperConfig, Field(discriminator="kind")] = AutoencoderConfig()
     training: Training
     encoder: Literal["frozen", "trained"] = Field("frozen", description="ignored (trained) where the study starts from nothing")
-    spectrum_weight: float = 0.1
-    adversarial_weight: float = 0.05
-    adversarial_start: float = Field(0.3, description="fraction of the steps before the decoder heeds the discriminator")
-    frames_in_memory: int = 20_000
+    spectrum_weight: float = Field(0.1, ge=0, le=_WEIGHT)
+    adversarial_weight: float = Field(0.05, ge=0, le=_WEIGHT)
+    adversarial_start: float = Field(0.3, ge=0, le=1, description="fraction of the steps before the decoder heeds the discriminator")
+    frames_in_memory: int = Field(20_000, ge=1, le=_CLIPS)
     perceptual: str = Field("", description="file with the weights of VGG-16, for the paper's perceptual loss; without it a gradient loss stands in")
 
 
@@ -59,9 +68,9 @@ class ReidSection(Section):
 class VideoSection(Section):
     network: GeneratorNetwork = _COMPACT
     training: Training
-    fps: float = 32.0
-    label_dropout: float = 0.1
-    slow_weight: float = Field(1.0, ge=0, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
+    fps: float = Field(32.0, ge=0.1, le=_RATE)
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    slow_weight: float = Field(1.0, ge=0, le=_WEIGHT, description="how much more than speckle an error counts that stays for some frames, as motion does (generative/flow.py)")
     shortcuts: float = Field(0.25, ge=0, lt=1, description=_SHORTCUTS)
     ef_balance: float = Field(0.5, ge=0, le=1, description="how much clips of rare EFs are favoured in training: 0 = as in the cohort, 1 = every EF as often")
 
@@ -71,32 +80,35 @@ class ScreenSection(Section):
 
     protocol: Protocol = Field("calibrated", description="paper: the published filter of anchors (privacy/published.py); finished videos then pass unscreened")
     alpha: float = Field(0.05, gt=0, lt=1)
-    gallery_frames: int = Field(8, ge=1, description="frames of each training clip in the gallery")
-    fps: float = Field(32.0, gt=0, description="frame rate at which held-out clips are compared: that of the synthetic videos")
-    frames: int = Field(64, ge=1, description="length of the videos with which the screen is measured; it serves any length")
-    calibration_frames: int = Field(256, ge=1, description="frames of a held-out clip at most")
-    planted_images: int = Field(120, ge=1, description="training clips of which single frames are planted, in all kinds and strengths")
-    planted_videos: int = Field(24, ge=1, description="training clips that are planted as videos, near-copies only")
+    gallery_frames: int = Field(8, ge=1, le=_FRAMES, description="frames of each training clip in the gallery")
+    fps: float = Field(32.0, ge=0.1, le=_RATE, description="frame rate at which held-out clips are compared: that of the synthetic videos")
+    frames: int = Field(64, ge=1, le=_FRAMES, description="length of the videos with which the screen is measured; it serves any length")
+    calibration_frames: int = Field(256, ge=1, le=_FRAMES, description="frames of a held-out clip at most")
+    planted_images: int = Field(120, ge=1, le=_CLIPS, description="training clips of which single frames are planted, in all kinds and strengths")
+    planted_videos: int = Field(24, ge=1, le=_CLIPS, description="training clips that are planted as videos, near-copies only")
 
 
 class SynthesisSection(Section):
-    videos: int = Field(..., ge=0, description="clips in the synthetic cohort; 0 = as many as the source has")
-    frames: int = Field(64, ge=1)
-    steps: int = Field(8, ge=1)
-    image_steps: int = Field(8, ge=1)
-    guidance: float = Field(1.0, ge=0, description="besides that which the video model has learnt (video.network.guidance)")
+    videos: int = Field(..., ge=0, le=_CLIPS, description="clips in the synthetic cohort; 0 = as many as the source has")
+    frames: int = Field(64, ge=1, le=_FRAMES)
+    steps: int = Field(8, ge=1, le=10_000)
+    image_steps: int = Field(8, ge=1, le=10_000)
+    guidance: float = Field(1.0, ge=0, le=1000, description="besides that which the video model has learnt (video.network.guidance)")
     long_videos: Literal["continued", "windowed"] = Field(
         "continued", description="beyond the model's window: windows that continue the frames before them, or that overlap as published"
     )
-    max_attempts: int = Field(50, ge=1, description="candidates for one place in the cohort before it is given up")
+    max_attempts: int = Field(50, ge=1, le=1_000_000, description="candidates for one place in the cohort before it is given up")
     ef: str = Field(
         "cohort",
         description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), mixed (half of the clips each way), uniform (10-90 %), or a value in percent",
     )
     ef_tolerance: float = Field(
-        0.0, ge=0, description="points by which the EF that the study's regressor reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF"
+        0.0,
+        ge=0,
+        le=100,
+        description="points by which the EF that the study's regressor reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF",
     )
-    batch_size: int = Field(8, ge=1, description="clips worked on together; never changes a byte")
+    batch_size: int = Field(8, ge=1, le=65_536, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
     @classmethod
@@ -125,7 +137,7 @@ class EvaluationSection(Section):
     network: Annotated[RegressorConfig | PaperRegressorConfig, Field(discriminator="kind")] = RegressorConfig()
     training: Training
     pretrained: str = Field("", description="file with weights of R(2+1)D-18 (Kinetics, say) that the paper's regressor starts from")
-    seeds: int = Field(3, ge=1, description="regressors of each kind; from two on there is a verdict on TSTR")
+    seeds: int = Field(3, ge=1, le=1000, description="regressors of each kind; from two on there is a verdict on TSTR")
     judge: Literal["held-out", "trtr"] = Field(
         "held-out",
         description="who reads the EF of synthetic clips: a regressor trained on VAL and TEST, whose patients the generator never saw, or that of TRTR, which costs no training",
@@ -133,10 +145,11 @@ class EvaluationSection(Section):
     trainings: tuple[Literal["mixed", "relabelled"], ...] = Field(
         ("mixed", "relabelled"), description="besides TRTR and TSTR: on both together; on synthetic clips with the EF a regressor reads"
     )
-    curve: tuple[float, ...] = Field((0.25, 1.0, 4.0), description="numbers of synthetic clips for TSTR, as multiples of the real training clips")
-    clips: int = Field(256, ge=1, description="of each kind at most, for statistics of the pixels")
-    detectors: tuple[str, ...] = Field((), description="i3d=FILE, inception=FILE: TorchScript files, for FVD and FID as published")
-    bootstraps: int = Field(1000, ge=1)
+    curve: tuple[float, ...] = Field((0.25, 1.0, 4.0), max_length=100, description="numbers of synthetic clips for TSTR, as multiples of the real training clips")
+    clips: int = Field(256, ge=1, le=_CLIPS, description="of each kind at most, for statistics of the pixels")
+    detectors: tuple[str, ...] = Field((), max_length=16, description="i3d=FILE, inception=FILE: TorchScript files, for FVD and FID as published")
+    trust_detectors: bool = Field(False, description="open them although a TorchScript file can run any code of its author")
+    bootstraps: int = Field(1000, ge=1, le=1_000_000)
 
     @field_validator("curve")
     @classmethod
@@ -145,16 +158,23 @@ class EvaluationSection(Section):
             raise ValueError("multiples of the real training clips are above 0, such as [0.25, 1, 4]")
         return curve
 
+    @model_validator(mode="after")
+    def _trusted(self) -> "EvaluationSection":
+        """Before anything takes long."""
+        if self.detectors and not self.trust_detectors:
+            raise ValueError(f"detectors {', '.join(self.detectors)}: {UNTRUSTED}")
+        return self
+
 
 class AuditSection(Section):
     """What a release is held to (audit/gate.py). A limit closes the gate where the whole interval of the figure lies beyond it."""
 
-    canaries: int = Field(0, ge=0, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
+    canaries: int = Field(0, ge=0, le=_CLIPS, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
     weights: bool = Field(True, description="attack the weights too, not only the clips: slower, and needed before weights are shared")
-    clips: int = Field(2000, ge=10, description="of members and of strangers that the attacks look at, at most")
-    pixel_steps: int = Field(300, ge=0, description="training steps of the encoder that teaches itself on the release")
+    clips: int = Field(2000, ge=10, le=_CLIPS, description="of members and of strangers that the attacks look at, at most")
+    pixel_steps: int = Field(300, ge=0, le=_CLIPS, description="training steps of the encoder that teaches itself on the release")
     planted: int = Field(
-        60, ge=1, description="training clips of which near-copies are planted, to find the line for naming a copy; 59 are needed for a recall of 95 % with confidence"
+        60, ge=1, le=_CLIPS, description="training clips of which near-copies are planted, to find the line for naming a copy; 59 are needed for a recall of 95 % with confidence"
     )
     copy_recall: float = Field(0.95, gt=0, lt=1, description="of planted near-copies that the line for naming a copy catches")
     min_recall: float = Field(0.95, ge=0, le=1, description="of planted near-copies that the screen has to catch")
@@ -162,7 +182,7 @@ class AuditSection(Section):
     max_caught: float = Field(0.05, ge=0, le=1, description="members caught at 1 % false alarms")
     max_risk: float = Field(0.1, ge=0, le=1, description="singling out, linkability, inference, beyond the control")
     min_copying_z: float = Field(-3.0, le=0, description="of C_T")
-    max_epsilon: float = Field(1.0, ge=0, description="lower bound that canaries may show")
+    max_epsilon: float = Field(1.0, ge=0, le=_WEIGHT, description="lower bound that canaries may show")
     required: tuple[Literal["canaries", "dp", "weights"], ...] = Field(
         (), description="checks without which there is no release; else they may be skipped, which the passport tells"
     )
@@ -180,12 +200,12 @@ class JointSection(Section):
     """A run of several cohorts (joint.py): names of studies in the same folder. The lead trains the autoencoder and the video model for all, `others` are those it trains for."""
 
     lead: str = ""
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] = Field((), max_length=1000)
 
 
 class StudyConfig(Section):
     preset: str
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     init: str = Field("simulated", description="simulated (the shipped weights), none, or a folder of weights")
     autoencoder: AutoencoderSection
     image: ImageSection
@@ -329,12 +349,37 @@ def preset(name: str, width: str | None = None) -> StudyConfig:
 def parse(values: dict, source: str) -> StudyConfig:
     """A configuration from a mapping (study.yaml, or a preset with options laid over it); raises InputError naming the option."""
     try:
-        return StudyConfig(**values)
+        return StudyConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         path = [str(part) for part in first["loc"] if part not in ("compact", "paper")]  # which of two networks it was, pydantic adds
-        where = f"option {'.'.join(path)}: " if path else ""
-        raise InputError(f"{source}: {where}{first['msg'].removeprefix('Value error, ')}") from error
+        where = f"option {clean('.'.join(path), 200)}: " if path else ""
+        raise InputError(f"{source}: {where}{clean(first['msg'].removeprefix('Value error, '), 1000)}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML: without anchors and aliases, with which a few lines can stand for any number of values."""
+
+    def compose_node(self, parent: yaml.Node, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: an anchor or alias; write the values out")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file. Raises InputError when it holds anything else, is damaged, too large or no regular file, OSError when it is missing."""
+    try:
+        values = yaml.load(read_bytes(path, MAX_YAML).decode("utf-8"), _Loader)
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"{path}: not YAML that echosynth wrote (nested too deeply); restore it, or make it again") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:  # PyYAML lets through what its makers of numbers and dates raise
+        raise InputError(f"{path}: damaged, not YAML ({clean(' '.join(str(error).split()))}); restore it, or make it again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: not a mapping of options; restore it, or make it again")
+    return values
 
 
 _QUICK = {"seeds": 1, "judge": "trtr", "trainings": (), "curve": (), "clips": 64}  # an evaluation that trains nothing but TRTR and TSTR

@@ -6,7 +6,6 @@
 Nothing in the files is run: safetensors, or state dicts that torch reads as plain tensors. What the study keeps is safetensors.
 """
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -93,13 +92,7 @@ def _diffusers(kind: type, folder: Path) -> nn.Module:
     """A diffusers folder, or one whose weights are a state dict of torch instead of safetensors."""
     if (folder / "diffusion_pytorch_model.safetensors").exists():
         return kind.from_pretrained(folder)
-    path = _state_file(folder)
-    try:
-        network = kind.kind.from_config(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / 'config.json'}: not the configuration of a {kind.kind.__name__} ({str(error).splitlines()[0]}); give a diffusers folder") from error
-    load_weights(network, read_state(path), str(path))
-    return kind.of(network)
+    return kind.from_pretrained(folder, _state_file(folder))
 
 
 def _diffusers_folder(folder: Path) -> Path:

@@ -27,7 +27,7 @@ from pathlib import Path
 import yaml
 
 from echosynth import __version__, processes
-from echosynth.config import StudyConfig, changes, parse
+from echosynth.config import StudyConfig, changes, parse, read_yaml
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, is_partial, read_json, sweep
 from echosynth.locks import LOCK
@@ -93,11 +93,9 @@ class Study:
     def open(cls, root: Path) -> "Study":
         """Opens a study; raises InputError when the folder is none, or one of an earlier format."""
         try:
-            values = yaml.safe_load((root / CONFIG).read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            values = read_yaml(root / CONFIG)
+        except OSError as error:
             raise InputError(f"{root}: not a study (no readable {CONFIG}); start one with: echosynth run {root} --cohort DIR") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{root / CONFIG}: not a mapping of options; restore it or start a new study")
         if not (root / KEY_FILE).exists() and _is_old(root):
             raise InputError(f"{root}: a study of an earlier echosynth (format 1), without hashes of its files; start a new one on its cohort, in a new folder")
         return cls(root, parse(values, str(root / CONFIG)))

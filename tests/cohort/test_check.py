@@ -163,6 +163,8 @@ def test_each_cell_that_is_wrong_is_told_with_its_row(root, column, value, messa
         (lambda path: path.write_bytes(b"not a film\n" * 50), "not a video that can be read"),
         (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "truncated: it breaks off within a frame"),
         (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"MJPG", b"XXXX")), "coded in a way that cannot be decoded here"),
     ],
 )
 def test_each_video_that_is_wrong_is_told_with_its_row(root, damage, message):
@@ -248,6 +250,37 @@ def test_a_huge_filelist_is_not_read(root):
     os.truncate(root / "FileList.csv", tables.MAX_BYTES + 1)
     with pytest.raises(InputError, match=r"FileList\.csv: larger than 256 MiB"):
         read_cohort(root)
+
+
+@pytest.mark.parametrize("name", ["FileList.csv", "patients.csv", "VolumeTracings.csv"])
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(root, name):
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    report = inspect(root)
+    assert any(str(one).startswith(f"{name}: not a regular file") for one in (*report.problems, *report.warnings))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "content", "message"),
+    [
+        ("MAX_COLUMNS", 3, "FileName,EF,Split,Sex\nA,60,TRAIN,F\n", "row 1: 4 cells, at most 3 are read"),
+        ("MAX_ROWS", 2, "FileName,EF,Split\nA,60,TRAIN\nB,60,TRAIN\n", "more than 2 rows"),
+        ("MAX_CELLS", 8, "FileName,EF,Split\nA,60,TRAIN\nB,60,TRAIN\n", "or 8 cells"),
+        ("MAX_RAGGED", 1, "FileName,EF,Split\nA\nB\nC,60,TRAIN\n", "more than 1 rows with too few or too many cells"),
+        ("MAX_ROW", 30, 'FileName,EF,Split\n"' + "A\n" * 20 + '",60,TRAIN\n', "row 2: more than 30 characters"),
+    ],
+)
+def test_a_table_larger_than_any_of_a_cohort_is_refused(root, monkeypatch, limit, value, content, message):
+    monkeypatch.setattr(tables, limit, value)
+    (root / "FileList.csv").write_text(content)
+    assert message in told(root)[0]
+    monkeypatch.setattr(tables, limit, value * 10)
+    assert not any(message in line for line in told(root))
+
+
+def test_a_table_of_a_million_columns_is_refused(root):
+    (root / "FileList.csv").write_text(HEADER + ",x" * 1_000_000 + "\n")
+    assert "cells, at most 1,000 are read" in told(root)[0]
 
 
 def test_folders_that_hold_no_cohort(root, tmp_path):

@@ -1,7 +1,11 @@
 """Videos: what goes in comes out, and what is no video says so."""
 
+import contextlib
 import hashlib
 import os
+import resource
+import struct
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 
 from echosynth.cohort import video
+from echosynth.cohort.tables import Problem
 from echosynth.cohort.video import clip_info, clip_writer, read_clip, read_frames, square_transform, to_square, write_clip
 from echosynth.errors import InputError
 
@@ -228,3 +233,131 @@ def test_square_transform_tells_where_a_point_goes(shape):
 def test_to_square_enlarges_linearly():
     ramp = np.tile(np.array([0, 100], np.uint8), (1, 2, 1))
     assert (to_square(ramp, 4)[0] == [0, 25, 75, 100]).all()
+
+
+def changed(path: Path, *changes: tuple[bytes, bytes]) -> None:
+    data = path.read_bytes()
+    for old, new in changes:
+        assert old in data and len(old) == len(new)
+        data = data.replace(old, new)
+    path.write_bytes(data)
+
+
+def refused(path: Path) -> str:
+    """What both readers say, one line."""
+    lines = set()
+    for read in (clip_info, read_clip, lambda path: read_frames(path, [0, 1])):
+        with pytest.raises(Problem) as caught:
+            read(path)
+        assert str(caught.value).isprintable() and str(caught.value).startswith(path.name)
+        lines.add(str(caught.value))
+    return lines.pop()
+
+
+@pytest.mark.parametrize("code", [b"XXXX", b"\0\0\0\0", b"IV50", b"H264", b"FFV1", b"MP42", b"png ", b"VP90"])
+def test_a_codec_that_is_none_or_another_is_one_line(written, code):
+    path, _ = written
+    changed(path, (b"MJPG", code))
+    line = refused(path)
+    assert code != b"XXXX" or "coded in a way that cannot be decoded here" in line
+
+
+@pytest.mark.parametrize("height, width", [(65500, 65500), (8000, 2000)])
+def test_a_frame_that_claims_to_be_huge_is_refused_without_memory_for_it(written, height, width):
+    path, _ = written
+    changed(path, (b"\xff\xc0\0\x11\x08\0\x70\0\x70", b"\xff\xc0\0\x11\x08" + struct.pack(">HH", height, width)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), AttributeError("none"), MemoryError(), RuntimeError("a\nb"), IndexError()])
+def test_whatever_the_reader_raises_is_one_line(written, monkeypatch, error):
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(video.av, "open", broken)
+    assert f"cannot be read ({type(error).__name__})" in refused(written[0])
+
+
+def test_what_is_longer_than_any_clip_is_refused(written, monkeypatch):
+    path, clip = written
+    monkeypatch.setattr(video, "MAX_FRAMES", len(clip) - 1)
+    for read in (clip_info, read_clip):
+        with pytest.raises(Problem, match="12 frames; cut it to 11 frames and 8 GiB at most"):
+            read(path)
+    monkeypatch.setattr(video, "MAX_FRAMES", len(clip))
+    monkeypatch.setattr(video, "MAX_BYTES", clip.size - 1)
+    for read in (clip_info, read_clip):
+        with pytest.raises(Problem, match="bytes when decoded"):
+            read(path)
+    monkeypatch.setattr(video, "MAX_BYTES", clip.size)
+    assert clip_info(path).frames == len(read_clip(path)[0]) == 12
+
+
+@pytest.mark.parametrize("fastest, rate", [(20, 25), (10_000, 0.01)])
+def test_a_frame_rate_that_no_scanner_has_is_refused(tmp_path, monkeypatch, fastest, rate):
+    monkeypatch.setattr(video, "_FASTEST", fastest)
+    write_clip(tmp_path / "a.avi", np.zeros((3, 16, 16), np.uint8), rate)
+    for read in (clip_info, read_clip):
+        with pytest.raises(Problem, match="frames a second"):
+            read(tmp_path / "a.avi")
+
+
+def mp4(path: Path, fragments: bool = False) -> bytearray:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"} if fragments else {}) as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuvj420p"
+        for _ in range(4):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32), np.uint8), format="gray").reformat(format="yuvj420p")))
+        out.mux(stream.encode())
+    assert read_clip(path)[0].shape == (4, 32, 32)
+    return bytearray(path.read_bytes())
+
+
+def test_an_mp4_that_claims_samples_without_end_is_refused_without_memory_for_them(tmp_path):
+    path = tmp_path / "bomb.avi"
+    data, many = mp4(path), 50_000_000
+    for box, offset in ((b"stsz", 8), (b"stsc", 16), (b"stts", 12)):
+        struct.pack_into(">II" if box == b"stsz" else ">I", data, data.find(box) + offset, *((100, many) if box == b"stsz" else (many,)))
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "more than 10,000,000 samples claimed" in refused(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+    data = mp4(path, fragments=True)
+    struct.pack_into(">I", data, data.find(b"trun") + 8, many)
+    path.write_bytes(data)
+    assert "samples claimed" in refused(path)
+    data = mp4(path)
+    data[data.find(b"mvhd") : data.find(b"mvhd") + 4] = b"cmov"
+    path.write_bytes(data)
+    assert "a compressed header" in refused(path)
+
+
+def test_an_mp4_of_endless_boxes_is_refused_soon(tmp_path):
+    path = tmp_path / "boxes.avi"
+    path.write_bytes(b"\0\0\0\x08free" * 300_000)
+    assert "not a video that can be read" in refused(path)
+    with path.open("wb") as file:
+        file.write(b"\0\0\0\x08ftyp")
+        file.truncate(2**28)
+    assert "not a video that can be read" in refused(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_damage_is_one_line_or_a_clip(written, seed):
+    """Flipped bytes, cuts, and lies in the headers: nothing but a Problem is raised, and soon."""
+    path, _ = written
+    rng, data = np.random.default_rng(seed), bytearray(path.read_bytes())
+    for at in rng.integers(0, 300 if seed % 2 else len(data), 1 + seed % 7):
+        data[at] = rng.integers(256)
+    if seed % 5 == 0:
+        del data[int(rng.integers(len(data))) :]
+    path.write_bytes(data)
+    began = time.process_time()
+    for read in (clip_info, read_clip):
+        with contextlib.suppress(Problem):
+            found = read(path)
+            assert found.frames if read is clip_info else found[0].ndim == 3
+    assert time.process_time() - began < 5

@@ -1,14 +1,18 @@
 """Detector files: TorchScript written here goes through, whatever else is one clear line."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from echosynth.config import preset
 from echosynth.errors import InputError
+from echosynth.metrics import detectors
 from echosynth.metrics.detectors import I3D, Inception, open_detector, resize
+from echosynth.run import configure
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")  # deprecated, and yet what the field's files are
 
@@ -50,7 +54,7 @@ def clips(frames=16, size=112, seed=0):
 
 def test_a_file_goes_through(tmp_path):
     path = saved(ToyI3D(), tmp_path / "i3d.pt")
-    detector = open_detector(f"i3d={path}")
+    detector = open_detector(f"i3d={path}", trusted=True)
     batch = clips()
     found = detector.features(batch, 50.0)
     assert found.shape == (3, 400) and found.dtype == np.float64 and detector.dims == 400
@@ -65,7 +69,7 @@ def test_what_i3d_is_given():
 
 
 def test_inception_features_and_probabilities(tmp_path):
-    detector = open_detector(f"inception={saved(ToyInception(), tmp_path / 'inception.pt')}")
+    detector = open_detector(f"inception={saved(ToyInception(), tmp_path / 'inception.pt')}", trusted=True)
     frames = clips(frames=1)
     assert detector.features(frames, 30.0)[:, 7] == pytest.approx(frames.mean((1, 2, 3)), abs=1e-3)
     assert detector.probabilities(frames).shape == (3, 1008) and detector.probabilities(frames).sum(1) == pytest.approx(1)
@@ -94,19 +98,57 @@ def test_made_smaller_without_aliases():
 def test_a_wrong_file_is_one_line(tmp_path, module, what):
     path = saved(module, tmp_path / "wrong.pt")
     with pytest.raises(InputError, match=what) as caught:
-        open_detector(f"i3d={path}")
+        open_detector(f"i3d={path}", trusted=True)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_missing_and_no_torchscript(tmp_path):
     with pytest.raises(InputError, match=r"absent\.pt: no such file; give"):
-        open_detector(f"i3d={tmp_path / 'absent.pt'}")
+        open_detector(f"i3d={tmp_path / 'absent.pt'}", trusted=True)
     torch.save({"weight": torch.zeros(3)}, tmp_path / "state.pt")
     (tmp_path / "text.pt").write_text("hello")
     for name in ("state.pt", "text.pt"):
         with pytest.raises(InputError, match="not a TorchScript file") as caught:
-            open_detector(f"i3d={tmp_path / name}")
+            open_detector(f"i3d={tmp_path / name}", trusted=True)
         assert "\n" not in str(caught.value)
     for option in ("i4d=x.pt", "i3d", "i3d="):
         with pytest.raises(InputError, match="--detector"):
-            open_detector(option)
+            open_detector(option, trusted=True)
+
+
+class Wicked(nn.Module):
+    """Writes a file when it is called, which the restricted reader of weights could not do."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
+        torch.save(x.mean(), self.path)
+        return x.mean([1, 2, 3, 4])[:, None] + torch.arange(400)
+
+
+def test_what_is_not_trusted_is_not_opened(tmp_path):
+    path = saved(Wicked(str(tmp_path / "written")), tmp_path / "i3d.pt")
+    with pytest.raises(InputError, match=r"i3d\.pt: a TorchScript file can run any code .*--trust-detector .*evaluation\.trust_detectors=true"):
+        open_detector(f"i3d={path}", trusted=False)
+    assert not (tmp_path / "written").exists()
+    open_detector(f"i3d={path}", trusted=True)
+    assert (tmp_path / "written").exists()
+
+
+def test_a_study_says_so_before_anything_takes_long(tmp_path):
+    given = f"evaluation.detectors=['i3d={tmp_path / 'i3d.pt'}']"
+    with pytest.raises(InputError, match=r"i3d\.pt: a TorchScript file can run any code"):
+        configure(preset("smoke"), options=[given])
+    assert configure(preset("smoke"), options=[given, "evaluation.trust_detectors=true"]).evaluation.trust_detectors
+
+
+def test_a_detector_is_a_regular_file_within_the_limit(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(InputError, match=r"pipe\.pt: not a regular file"):
+        open_detector(f"i3d={tmp_path / 'pipe.pt'}", trusted=True)
+    with open(tmp_path / "huge.pt", "wb") as file:
+        file.truncate(detectors.MAX_BYTES + 1)
+    with pytest.raises(InputError, match="at most"):
+        open_detector(f"i3d={tmp_path / 'huge.pt'}", trusted=True)

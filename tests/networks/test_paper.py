@@ -1,8 +1,11 @@
 """The published networks: their sizes, their folders, what they refuse."""
 
+import json
+
 import pytest
 import torch
 from diffusers import UNet2DModel
+from safetensors.torch import load_file, save_file
 
 from echosynth.errors import InputError
 from echosynth.networks.denoiser import Condition
@@ -63,8 +66,6 @@ def test_autoencoder_has_our_contract(tmp_path):
 
 
 def test_a_weight_too_many_or_too_few_is_named(tmp_path):
-    from safetensors.torch import load_file, save_file
-
     PaperImageModel(PaperGeneratorConfig(widths=SMALL, frames=1)).save_pretrained(tmp_path)
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     state = load_file(path)
@@ -76,5 +77,54 @@ def test_a_weight_too_many_or_too_few_is_named(tmp_path):
     with pytest.raises(InputError, match=r"'conv_in.bias' is missing"):
         PaperImageModel.from_pretrained(tmp_path)
     save_file(state | {"conv_in.bias": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match="not a UNet2DModel"):
+    with pytest.raises(InputError, match=r"'conv_in.bias' has shape \(3,\)"):
         PaperImageModel.from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder with a small image model, its configuration and its weights."""
+    PaperImageModel(PaperGeneratorConfig(widths=SMALL, frames=1)).save_pretrained(tmp_path)
+    return tmp_path, json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"block_out_channels": [10**6] * 4}, "block_out_channels"),
+        ({"block_out_channels": [4096] * 4, "layers_per_block": 20}, "parameters, where at most"),
+        ({"layers_per_block": 10**5}, "layers_per_block"),
+        ({"block_out_channels": [[[[32]]]]}, "block_out_channels"),
+        ({"block_out_channels": "wide"}, "config.json"),
+        ({"down_block_types": ["Unknown"] * 4}, "config.json"),
+        ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"act_fn": {}}, "act_fn"),
+        ({"in_channels": 5}, "in_channels is 5, the published network has 4"),
+        ({"_class_name": [1]}, "network without a name"),
+        ({"norm_num_groups": 7}, "config.json"),
+    ],
+)
+def test_a_configuration_that_no_network_has_is_refused_before_it_is_built(small, change, words):
+    folder, about, _ = small
+    (folder / "config.json").write_text(json.dumps(about | change))
+    with pytest.raises(InputError) as caught:
+        PaperImageModel.from_pretrained(folder)
+    assert words in str(caught.value) and "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_named(small):
+    folder, _, state = small
+    save_file(state | {"conv_in.bias": torch.full((32,), torch.nan)}, folder / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(InputError, match=r"'conv_in.bias' holds numbers that are not finite"):
+        PaperImageModel.from_pretrained(folder)
+
+
+def test_names_of_old_diffusers_are_understood_and_random_numbers_left_alone(small):
+    folder, _, state = small
+    old = {name.replace("to_q", "query").replace("to_k", "key").replace("to_v", "value").replace("to_out.0", "proj_attn"): value for name, value in state.items()}
+    assert old.keys() != state.keys()
+    save_file(old, folder / "diffusion_pytorch_model.safetensors")
+    before = torch.get_rng_state()
+    opened = PaperImageModel.from_pretrained(folder).network.state_dict()
+    assert opened.keys() == state.keys() and all(torch.equal(opened[name], state[name]) for name in state)
+    assert torch.equal(torch.get_rng_state(), before)

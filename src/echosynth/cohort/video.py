@@ -1,9 +1,12 @@
 """Videos of echocardiograms through PyAV: grey full-range frames in, grey full-range frames out."""
 
+import os
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -13,11 +16,16 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange
 
 from echosynth.cohort.tables import Problem
-from echosynth.files import atomic_file
+from echosynth.files import atomic_file, open_regular
 
-# A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their own frames are read.
-_READ = {"format_whitelist": "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg", "protocol_whitelist": "file"}
-_MAX_SIDE = 4096
+_MAX_SIDE = 4096  # pixels
+MAX_FRAMES, MAX_BYTES = 100_000, 2**33  # of one clip, its bytes decoded to grey: what claims more is no echocardiogram
+_SLOWEST, _FASTEST = 0.1, 10_000  # frames a second
+_DECODER = {"max_pixels": str(_MAX_SIDE**2)}  # a frame may claim another size than its container does
+# A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their own frames are read, by how they begin.
+_FORMATS, _MP4 = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska,webm", b"\0\0\x01\xba": "mpeg"}, "mov,mp4,m4a,3gp,3g2,mj2"
+_COUNTS = {b"stsz": 12, b"stz2": 12, b"trun": 8}  # boxes of an MP4 that say how many samples there are, and where
+_SAMPLES, _HEADER, _BOXES = 10_000_000, 64 * 2**20, 200_000  # in an MP4: samples (of sound there are many), bytes outside the frames, boxes
 FINEST = 2  # the finest quantiser that MJPEG encoders use by default
 _LAMBDA = 118  # libav's FF_QP2LAMBDA
 _CHECKED = 2  # frames decoded at either end of a clip by clip_info
@@ -35,7 +43,7 @@ class ClipInfo(NamedTuple):
 def read_clip(path: Path) -> tuple[np.ndarray, float]:
     """All frames of a video as uint8 (T, H, W) grey, 0 black and 255 white, and its frames per second.
 
-    Raises InputError naming the clip when it is missing, no video, damaged, or without frames.
+    Raises InputError naming the clip when it is missing, no video, damaged, without frames, or larger than any clip is (`MAX_FRAMES`, `MAX_BYTES`).
     """
     with _opened(path) as (container, stream):
         frames = [_grey(frame) for frame in _frames(container, stream, path)]
@@ -86,6 +94,7 @@ def clip_info(path: Path, expected: int | None = None) -> ClipInfo:
                 count += 1
         if not count:
             raise Problem(path.name, "no frame in it", "replace the file")
+        _refuse_long(path, count, max(height * width for height, width in shapes) * count)
         whole = stream.frames if expected is None else expected
         if count < whole:
             raise Problem(path.name, f"truncated: {count} of {whole} frames can be read", "replace the file")
@@ -220,14 +229,17 @@ def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.Vid
             raise Problem(path.name, "not a regular file" if path.exists() else "no such file", "put the video there, or take the clip out of the list")
         if path.stat().st_size == 0:
             raise Problem(path.name, "an empty file", "replace the file")
-        with av.open(f"file:{path}", options=_READ) as container:
+        with av.open(f"file:{path}", options={"format_whitelist": _format(path), "protocol_whitelist": "file"} | _DECODER) as container:
             if not container.streams.video:
                 raise Problem(path.name, "no video in it", "replace the file")
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None:
+                raise Problem(path.name, "coded in a way that cannot be decoded here", "write it again, as MJPEG or H.264")
             if not (0 < context.width <= _MAX_SIDE and 0 < context.height <= _MAX_SIDE):
                 raise Problem(path.name, f"frames of {context.width}x{context.height} pixels", f"give a video of at most {_MAX_SIDE} pixels a side")
             context.thread_count = 1
+            context.options = _DECODER
             yield container, stream
     except Problem:
         raise
@@ -235,11 +247,49 @@ def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.Vid
         raise Problem(path.name, "not a video that can be read (AVI, MP4, MOV, MKV)", "replace the file") from error
     except (av.error.FFmpegError, OSError) as error:
         raise Problem(path.name, f"cannot be read ({error.strerror})", "make it a readable file") from error
+    except Exception as error:  # PyAV lets through whatever it meets in a hostile file
+        raise Problem(path.name, f"cannot be read ({type(error).__name__})", "replace the file") from error
+
+
+def _format(path: Path) -> str:
+    """The formats that a file may have, by how it begins.
+
+    An MP4 may claim any number of samples in a few bytes, and libav takes memory for each of them when it opens the file. So what lies outside its frames is searched for such claims first.
+    """
+    with open_regular(path) as file:
+        begin = file.read(4)
+        if begin in _FORMATS:
+            return _FORMATS[begin]
+        header = _mp4_header(file, path)
+    if b"cmov" in header:  # packed, so that nothing of it can be seen
+        raise Problem(path.name, "a compressed header", "write it again, as AVI")
+    found = [(match.start(), _COUNTS[match.group()]) for match in re.finditer(b"|".join(_COUNTS), header)]
+    if sum(int.from_bytes(header[at + offset : at + offset + 4]) for at, offset in found) > _SAMPLES:
+        raise Problem(path.name, f"more than {_SAMPLES:,} samples claimed", "write it again, as AVI")
+    return _MP4
+
+
+def _mp4_header(file: BinaryIO, path: Path) -> bytes:
+    """What an MP4 holds besides its frames."""
+    at, end, boxes, header = 0, file.seek(0, os.SEEK_END), 0, bytearray()
+    while at < end:
+        file.seek(at)
+        begin = file.read(16)
+        size = int.from_bytes(begin[8:16] if begin[:4] == b"\0\0\0\1" else begin[:4])
+        size = size if size >= 8 else end - at  # 0: to the end
+        if begin[4:8] != b"mdat":
+            file.seek(at)
+            header += file.read(min(size, _HEADER + 1))
+        at, boxes = at + size, boxes + 1
+        if len(header) > _HEADER or boxes > _BOXES:
+            raise Problem(path.name, "not a video that can be read (AVI, MP4, MOV, MKV)", "replace the file")
+    return bytes(header)
 
 
 def _packets(container: "av.container.InputContainer", stream: "av.VideoStream", path: Path) -> Iterator["av.Packet"]:
     """The packets with something in them; where every frame is coded by itself, one is one frame."""
-    for packet in container.demux(stream):
+    for count, packet in enumerate(container.demux(stream)):
+        _refuse_long(path, count)
         if packet.is_corrupt:
             raise Problem(path.name, "truncated: it breaks off within a frame", "replace the file")
         if packet.size:
@@ -247,16 +297,32 @@ def _packets(container: "av.container.InputContainer", stream: "av.VideoStream",
 
 
 def _frames(container: "av.container.InputContainer", stream: "av.VideoStream", path: Path) -> Iterator["av.VideoFrame"]:
-    for packet in _packets(container, stream, path):
-        yield from packet.decode()
-    yield from stream.codec_context.decode(None)  # what the decoder still holds
+    packets = chain(_packets(container, stream, path), [None])  # None: what the decoder still holds
+    decoded, size = chain.from_iterable(stream.codec_context.decode(packet) for packet in packets), 0
+    for count, frame in enumerate(decoded, start=1):
+        size += frame.width * frame.height
+        _refuse_long(path, count, size)
+        yield _sized(frame, path)
 
 
 def _decode_one(packet: "av.Packet", path: Path, index: int) -> "av.VideoFrame":
     frames = packet.decode()
     if len(frames) != 1:
         raise Problem(path.name, f"frame {index} cannot be decoded", "replace the file")
-    return frames[0]
+    return _sized(frames[0], path)
+
+
+def _refuse_long(path: Path, frames: int, size: int = 0) -> None:
+    if frames > MAX_FRAMES or size > MAX_BYTES:
+        what = f"{frames:,} frames" if frames > MAX_FRAMES else f"{size:,} bytes when decoded"
+        raise Problem(path.name, what, f"cut it to {MAX_FRAMES:,} frames and {MAX_BYTES / 2**30:g} GiB at most")
+
+
+def _sized(frame: "av.VideoFrame", path: Path) -> "av.VideoFrame":
+    """The frame, unless it is larger than its container may be."""
+    if max(frame.width, frame.height) > _MAX_SIDE:
+        raise Problem(path.name, f"frames of {frame.width}x{frame.height} pixels", f"give a video of at most {_MAX_SIDE} pixels a side")
+    return frame
 
 
 def _grey(frame: "av.VideoFrame") -> np.ndarray:
@@ -294,4 +360,6 @@ def _fps(stream, path: Path) -> float:
     rate = stream.average_rate or stream.base_rate
     if not rate or rate <= 0:
         raise Problem(path.name, "no frame rate in it", "write it again with its frame rate")
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise Problem(path.name, f"{float(rate):g} frames a second", f"write it again with its frame rate, from {_SLOWEST:g} to {_FASTEST:,}")
     return float(rate)

@@ -42,7 +42,7 @@ def compare(
     def measure() -> dict:
         rows = real.with_phenotypes(real.held_out())
         metrics = usefulness(trained, real, synthetic, section, folder, seed)
-        found, coverage = likeness(real, rows, synthetic, encoder, section.detectors, seed)
+        found, coverage = likeness(real, rows, synthetic, encoder, section.detectors, seed, section.trust_detectors)
         metrics |= found
         found, clips, motion = appearance(real, rows, synthetic, fps, section.clips, joins, seed)
         metrics |= found

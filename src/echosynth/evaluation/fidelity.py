@@ -21,12 +21,12 @@ PROTOCOLS = {"fvd_16": dict(frames=16, every=1), "fvd_128": dict(frames=128, eve
 """The three of StyleGAN-V, in its order: fvd2048_16f, fvd2048_128f, fvd2048_128f_subsample8f."""
 
 
-def likeness(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, encoder: InDomain, detectors: tuple[str, ...], seed: int) -> tuple[dict, pd.DataFrame]:
+def likeness(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, encoder: InDomain, detectors: tuple[str, ...], seed: int, trusted: bool = False) -> tuple[dict, pd.DataFrame]:
     """Figures "video.*" (in-domain) and, of each detector, "fvd_16.*", "fvd_128.*", "fvd_128_every_8.*" or "fid.*"; and the table of the coverage.
 
-    `held_out` are the rows of `real` that are compared: those that no regressor saw. Raises InputError for a detector that is none, before anything is computed, and for a video that cannot be read.
+    `held_out` are the rows of `real` that are compared: those that no regressor saw. Raises InputError for a detector that is none, or not `trusted`, before anything is computed, and for a video that cannot be read.
     """
-    opened = [open_detector(option) for option in detectors]
+    opened = [open_detector(option, trusted) for option in detectors]
     metrics, coverage = in_domain(real, held_out, synthetic, encoder, seed)
     for detector in opened:
         metrics |= of_images(real, held_out, synthetic, detector, seed) if isinstance(detector, Inception) else of_videos(real, held_out, synthetic, detector, seed)

@@ -3,7 +3,6 @@
 The calls are those of StyleGAN-V (Skorokhodov et al. 2022) and StyleGAN3 (Karras et al. 2021), for whose files `i3d_torchscript.pt` and `inception-2015-12-05.pt` these classes are made.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
@@ -14,7 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echosynth.errors import InputError
+from echosynth.files import hash_file, open_regular
 from echosynth.randomness import numpy_rng
+
+UNTRUSTED = (
+    "a TorchScript file can run any code of its author, and read and write files; "
+    "if you trust who made it, say so with --trust-detector (echosynth metrics) or evaluation.trust_detectors=true (a study)"
+)
+MAX_BYTES = 4 * 2**30  # of a file
 
 
 class Detector(ABC):
@@ -29,16 +35,22 @@ class Detector(ABC):
         self.module, self.path, self.sha256, self.device = module, path, sha256, device
 
     @classmethod
-    def open(cls, path: Path, device: str = "cpu") -> Self:
-        """Opens the file and tries it on noise. Raises InputError when it is missing, no TorchScript, does not take what this detector is called with, or gives anything but finite features (B, dims)."""
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; give the TorchScript file of the {cls.name} detector")
+    def open(cls, path: Path, trusted: bool, device: str = "cpu") -> Self:
+        """Opens the file, which may run any code of its author, and tries it on noise.
+
+        Raises InputError when it is not `trusted`, missing, no TorchScript, does not take what this detector is called with, or gives anything but finite features (B, dims).
+        """
+        if not trusted:
+            raise InputError(f"{path}: {UNTRUSTED}")
+        try:
+            with open_regular(path, MAX_BYTES):
+                sha256 = hash_file(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; give the TorchScript file of the {cls.name} detector") from error
         try:
             module = torch.jit.load(str(path), map_location=device).eval()
         except Exception as error:  # the reader lets through whatever it meets in a broken archive
             raise InputError(f"{path}: not a TorchScript file ({_line(error)}); give the {cls.name} detector as torch.jit.save writes it") from error
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         detector = cls(module, path, sha256, device)
         detector.features(numpy_rng(0, "probe").integers(0, 256, cls.probe, dtype=np.uint8), 32.0)
         return detector
@@ -111,13 +123,13 @@ def resize(frames: Tensor, size: int) -> Tensor:
     return F.interpolate(frames, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def open_detector(option: str, device: str = "cpu") -> Detector:
-    """The detector of an option `i3d=FILE` or `inception=FILE`. Raises InputError for another name, and as `Detector.open`."""
+def open_detector(option: str, trusted: bool, device: str = "cpu") -> Detector:
+    """The detector of an option `i3d=FILE` or `inception=FILE`, of which the user has said whether it is `trusted`. Raises InputError for another name, and as `Detector.open`."""
     name, _, path = option.partition("=")
     kinds = {kind.name: kind for kind in (I3D, Inception)}
     if name not in kinds or not path:
         raise InputError(f"--detector {option}: give one of {', '.join(f'{kind}=FILE' for kind in kinds)}")
-    return kinds[name].open(Path(path), device)
+    return kinds[name].open(Path(path), trusted, device)
 
 
 def _line(error: Exception) -> str:

@@ -5,7 +5,7 @@ unit variance by construction: the encoder ends in a batch normalisation without
 the generators and has to invent the texture that the latents have no room for.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,14 +18,16 @@ from echosynth.networks.precision import Precision, precision_context
 
 _FRAMES = 32  # frames in a batch of encode_clip and decode_clip: fixed, so that a frame's bytes do not depend on the length of its clip
 
+_Width, _Blocks = Annotated[int, Field(gt=0, le=4096)], Annotated[int, Field(ge=0, le=128)]
+
 
 class AutoencoderConfig(NetworkConfig):
     kind: Literal["compact"] = "compact"
-    latent_channels: int = Field(4, gt=0)
-    widths: tuple[int, int] = Field((48, 96), description="channels at 1/4 and at 1/8 of the resolution")
-    blocks: tuple[int, int] = Field((2, 3), description="residual blocks of the encoder at 1/4 and at 1/8")
-    decoder_blocks: tuple[int, int] = Field((3, 4), description="residual blocks of the decoder at 1/4 and at 1/8")
-    noise: float = Field(0.1, ge=0, description="largest sd of the noise on the latents that the decoder is trained on")
+    latent_channels: int = Field(4, gt=0, le=1024)
+    widths: tuple[_Width, _Width] = Field((48, 96), description="channels at 1/4 and at 1/8 of the resolution")
+    blocks: tuple[_Blocks, _Blocks] = Field((2, 3), description="residual blocks of the encoder at 1/4 and at 1/8")
+    decoder_blocks: tuple[_Blocks, _Blocks] = Field((3, 4), description="residual blocks of the decoder at 1/4 and at 1/8")
+    noise: float = Field(0.1, ge=0, le=100, description="largest sd of the noise on the latents that the decoder is trained on")
 
 
 class ResidualBlock(nn.Module):

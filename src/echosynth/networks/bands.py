@@ -135,8 +135,8 @@ def _stretched(source: int, target: int) -> Tensor:
 
 def cosine_basis(count: int) -> Tensor:
     """(count, count) orthonormal DCT-II: row k is cos(pi (n + 1/2) k / count), scaled to unit length."""
-    k, n = torch.arange(count, dtype=torch.float64)[:, None], torch.arange(count, dtype=torch.float64)
-    basis = torch.cos(math.pi * (n + 0.5) * k / count)
+    n = torch.arange(count, dtype=torch.float64, device="cpu")
+    basis = torch.cos(math.pi * (n + 0.5) * n[:, None] / count)
     return (basis / basis.norm(dim=1, keepdim=True)).float()
 
 

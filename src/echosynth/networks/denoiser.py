@@ -15,32 +15,39 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from echosynth.networks.bands import Bands, patches
-from echosynth.networks.base import Network, NetworkConfig
+from echosynth.networks.base import Network, NetworkConfig, drawn
+
+MAX_FRAMES = 1024  # of a window
 
 
 class DenoiserConfig(NetworkConfig):
     taught: ClassVar[frozenset[str]] = frozenset({"guidance", "margin"})
     kind: Literal["compact"] = "compact"
-    channels: int = Field(4, gt=0, description="channels of the latents")
-    size: int = Field(14, gt=0, description="height and width of the latents")
+    channels: int = Field(4, gt=0, le=1024, description="channels of the latents")
+    size: int = Field(14, gt=0, le=512, description="height and width of the latents")
     bands: tuple[PositiveInt, ...] = Field(
         (1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 38),
         min_length=1,
+        max_length=MAX_FRAMES,
         description="temporal frequencies in each token, slowest first; as many in all as a window has frames, (1,) is the image model",
     )
-    margin: int = Field(0, ge=0, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)")
-    patch: int = Field(2, gt=0, description="latent pixels along the side of a token")
-    dim: int = Field(160, gt=0)
-    depth: int = Field(6, gt=0)
-    heads: int = Field(4, gt=0)
-    labels: int = Field(1, ge=0, description="numbers in [0, 1] that describe a sample, such as the EF")
-    guidance: float = Field(1.0, ge=1, description="weight of classifier-free guidance that training folds into the forward pass; 1 = none")
-    time_shift: float = Field(6.0, gt=0, description="above 1, training and sampling spend more of the path near the noise, where a video's motion is decided")
+    margin: int = Field(
+        0, ge=0, le=MAX_FRAMES, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)"
+    )
+    patch: int = Field(2, gt=0, le=512, description="latent pixels along the side of a token")
+    dim: int = Field(160, gt=0, le=8192)
+    depth: int = Field(6, gt=0, le=128)
+    heads: int = Field(4, gt=0, le=512)
+    labels: int = Field(1, ge=0, le=1024, description="numbers in [0, 1] that describe a sample, such as the EF")
+    guidance: float = Field(1.0, ge=1, le=1000, description="weight of classifier-free guidance that training folds into the forward pass; 1 = none")
+    time_shift: float = Field(6.0, gt=0, le=1000, description="above 1, training and sampling spend more of the path near the noise, where a video's motion is decided")
 
     @model_validator(mode="after")
     def _fits(self) -> "DenoiserConfig":
         if self.size % self.patch or self.dim % self.heads:
             raise ValueError("patch must divide size and heads must divide dim")
+        if self.frames > MAX_FRAMES:
+            raise ValueError(f"bands: a window of {self.frames} frames, where at most {MAX_FRAMES} are possible")
         if 2 * self.margin >= self.frames:
             raise ValueError(f"margin: of a window of {self.frames} frames some must be left between the two margins of {self.margin}")
         return self
@@ -94,8 +101,8 @@ class Denoiser(Network):
         c, d = config, config.dim
         self.bands = Bands(c.bands, c.channels, c.patch, d)
         self.embed_anchor = nn.Linear(c.patch**2 * c.channels, d)  # the same for every band, so it is embedded once and added
-        self.space_position = nn.Parameter(0.02 * torch.randn((c.size // c.patch) ** 2, d))
-        self.band_position = nn.Parameter(0.02 * torch.randn(len(c.bands), d))
+        self.space_position = nn.Parameter(drawn(0.02, (c.size // c.patch) ** 2, d))
+        self.band_position = nn.Parameter(drawn(0.02, len(c.bands), d))
         self.embed_time = nn.Sequential(Fourier(64, 16.0), nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
         self.embed_span = nn.Sequential(Fourier(64, 4.0), nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
         for parameter in self.embed_span[-1].parameters():  # a network that knows no spans becomes one that does, unchanged
@@ -216,7 +223,7 @@ class Fourier(nn.Module):
 
     def __init__(self, width: int, cycles: float):
         super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi * torch.logspace(-2, math.log2(cycles), width // 2, base=2), persistent=False)
+        self.register_buffer("frequencies", 2 * math.pi * torch.logspace(-2, math.log2(cycles), width // 2, base=2, device="cpu"), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         phase = x[..., None].float() * self.frequencies

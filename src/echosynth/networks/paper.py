@@ -3,7 +3,8 @@
 Every one is a diffusers folder: config.json and diffusion_pytorch_model.safetensors, which `from_pretrained` of diffusers opens too.
 """
 
-import json
+import inspect
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,11 +14,18 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, ModelMixin, UNet2DModel, UNetSpatioTemporalConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from echosynth.errors import InputError
+from echosynth.files import read_json
+from echosynth.networks.base import MAX_CONFIG, Described, compare, described, load_weights, read_state, reason, refuse_large
 from echosynth.networks.denoiser import Condition
 from echosynth.networks.paper_config import FRAMES, PaperConfig, PaperGeneratorConfig
+
+_LAYERS, _NUMBER, _ITEMS = 32, 8192, 16  # the largest numbers of layers, other numbers, and lengths of lists in a configuration of diffusers
+_CONTRACT = ("in_channels", "out_channels", "latent_channels", "cross_attention_dim", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+_BEFORE = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # what old diffusers called the parts of an attention
 
 
 class DiffusersNetwork(nn.Module):
@@ -42,24 +50,45 @@ class DiffusersNetwork(nn.Module):
         self.network.save_pretrained(folder, safe_serialization=True)
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> Self:
-        """Opens a diffusers folder, in float32 and evaluation mode; no pickle, and nothing is downloaded. Raises InputError when it is none, or of another network."""
+    def from_pretrained(cls, folder: Path, weights: Path | None = None) -> Self:
+        """Opens a diffusers folder, in float32 and evaluation mode; no pickle, and nothing is downloaded. `weights` is the file of weights (`read_state`) where it is not safetensors in that folder.
+
+        Raises InputError when it is no such folder, or of another network, and as `Network.from_pretrained`.
+        """
+        path = weights or folder / "diffusion_pytorch_model.safetensors"
         try:
-            about = json.loads((folder / "config.json").read_text())
-            if about.get("_class_name") != cls.kind.__name__:
-                raise ValueError(f"it holds a {about.get('_class_name')}")
-            network, info = cls.kind.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True)
-        except (OSError, ValueError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-            raise InputError(f"{folder}: not a {cls.kind.__name__} of diffusers ({str(error).splitlines()[0]}); give a folder with config.json and safetensors") from error
-        for reason in ("missing_keys", "unexpected_keys"):
-            if info[reason]:
-                raise InputError(f"{folder}: weight {sorted(info[reason])[0]!r} is {'missing' if reason == 'missing_keys' else 'unknown'} for {cls.kind.__name__}")
-        return cls.of(network.float()).eval()
+            about = _options(cls.kind, read_json(folder / "config.json", MAX_CONFIG))
+            network = cls._filled(about, path, read_state(path) if weights else None)
+            return cls.of(network).eval()
+        except InputError:
+            raise
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"{folder}: not a {cls.kind.__name__} of diffusers ({reason(error)}); give a folder with config.json and safetensors") from error
+
+    @classmethod
+    def _filled(cls, about: dict, path: Path, state: dict[str, Tensor] | None) -> ModelMixin:
+        """The network of diffusers with the weights of `path`, compared before there is memory for them; random numbers that others wait for are left as they are."""
+        try:
+            with torch.device("meta"):
+                blank = cls.kind.from_config(about)
+        except Exception as error:  # diffusers lets through whatever its layers make of odd options
+            raise ValueError(f"config.json: {reason(error)}") from error
+        refuse_large(blank)
+        cls.of(blank)
+        compare(blank, _renamed({name: Described(tuple(value.shape), value.dtype) for name, value in state.items()} if state else described(path)), str(path), cls.kind.__name__)
+        with torch.random.fork_rng(devices=[]):
+            network = cls.kind.from_config(about)
+        load_weights(network, _renamed(load_file(path) if state is None else state), str(path))
+        return network
 
     @classmethod
     def of(cls, network: ModelMixin) -> Self:
-        """One of ours around a network of diffusers."""
-        return cls(cls.Config(widths=tuple(network.config.block_out_channels), layers=network.config.layers_per_block, **cls.shape), network)
+        """One of ours around a network of diffusers. Raises ValueError when it takes or gives something else than the published one."""
+        config = cls.Config(widths=network.config.block_out_channels, layers=network.config.layers_per_block, **cls.shape)
+        for name, value in cls.published(config).items():
+            if name in _CONTRACT and network.config[name] != value:
+                raise ValueError(f"config.json: {name} is {network.config[name]}, the published network has {value}")
+        return cls(config, network)
 
 
 class PaperAutoencoder(DiffusersNetwork):
@@ -121,6 +150,33 @@ class PaperVideoModel(DiffusersNetwork):
         anchor = condition.anchor[:, None].expand(-1, x.shape[1], -1, -1, -1)
         ef = condition.labels.nan_to_num(nan=-1.0)[:, :, None]
         return _padded(self.network, torch.cat((x, anchor), 2), t, encoder_hidden_states=ef, added_time_ids=torch.zeros_like(condition.labels))
+
+
+def _options(kind: type[ModelMixin], about: object) -> dict:
+    """The options of a network of `kind` in the content of a config.json. Raises ValueError for another kind, and for sizes that no network has."""
+    held = about.get("_class_name") if isinstance(about, dict) else None
+    if held != kind.__name__:
+        raise ValueError(f"it holds a {held if isinstance(held, str) else 'network without a name'}")
+    options = {name: about[name] for name in inspect.signature(kind.__init__).parameters if name in about}
+    for name, value in options.items():
+        if not _sane(value, _LAYERS if "layers" in name else _NUMBER):
+            raise ValueError(f"config.json: {name} is nothing that a network can be built with")
+    return {"_class_name": kind.__name__} | options
+
+
+def _sane(value: object, largest: int, lists: int = 2) -> bool:
+    """Whether an option is text, a number within a limit, or a short list (of lists) of such."""
+    if isinstance(value, list):
+        return lists > 0 and len(value) <= _ITEMS and all(_sane(item, largest, lists - 1) for item in value)
+    if isinstance(value, (int, float)):
+        return math.isfinite(value) and abs(value) <= largest
+    return value is None or (isinstance(value, str) and len(value) <= 200)
+
+
+def _renamed(state: dict) -> dict:
+    """Weights under the names of today."""
+    parts = {name: name.split(".") for name in state}
+    return {".".join((*part[:-2], _BEFORE.get(part[-2], part[-2]), part[-1])) if len(part) > 1 else name: state[name] for name, part in parts.items()}
 
 
 def _padded(network: nn.Module, x: Tensor, t: Tensor, **told: Tensor) -> Tensor:

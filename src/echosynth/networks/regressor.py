@@ -22,11 +22,11 @@ class RegressorConfig(NetworkConfig):
     """A window is `frames` frames of `size` x `size` pixels at `fps`: two seconds, one slow beat and a half."""
 
     kind: Literal["compact"] = "compact"
-    size: int = Field(56, ge=16, multiple_of=8)
-    frames: int = Field(32, ge=4)
-    fps: float = Field(16.0, gt=0)
-    width: int = Field(32, ge=8, multiple_of=8)
-    features: int = Field(32, ge=1, description="features that the Frechet distance is taken on: few, so that a hundred clips give a covariance")
+    size: int = Field(56, ge=16, le=4096, multiple_of=8)
+    frames: int = Field(32, ge=4, le=4096)
+    fps: float = Field(16.0, gt=0, le=10_000)
+    width: int = Field(32, ge=8, le=4096, multiple_of=8)
+    features: int = Field(32, ge=1, le=4096, description="features that the Frechet distance is taken on: few, so that a hundred clips give a covariance")
     dropout: float = Field(0.1, ge=0, lt=1)
 
 

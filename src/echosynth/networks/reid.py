@@ -3,10 +3,10 @@
 A compact residual network on latents. Group normalisation (Wu & He 2018) keeps every frame apart from the others in its batch, so a frame has one embedding and no other.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,11 +17,17 @@ class ReidConfig(NetworkConfig):
     """`widths` are the channels at each resolution, halved from one to the next; `blocks` the residual blocks at each."""
 
     kind: Literal["compact"] = "compact"
-    channels: int = Field(4, gt=0, description="of the latents")
-    size: int = Field(14, gt=0, description="of the latents, height = width")
-    widths: tuple[int, ...] = (64, 128)
-    blocks: tuple[int, ...] = (2, 2)
-    embedding: int = Field(128, gt=0, description="dimensions of the sphere's space")
+    channels: int = Field(4, gt=0, le=1024, description="of the latents")
+    size: int = Field(14, ge=2, le=512, description="of the latents, height = width")
+    widths: tuple[Annotated[int, Field(gt=0, le=4096, multiple_of=8)], ...] = Field((64, 128), min_length=1, max_length=16)
+    blocks: tuple[Annotated[int, Field(gt=0, le=128)], ...] = (2, 2)
+    embedding: int = Field(128, gt=0, le=65_536, description="dimensions of the sphere's space")
+
+    @model_validator(mode="after")
+    def _as_many(self) -> "ReidConfig":
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"blocks: {len(self.blocks)} numbers for {len(self.widths)} widths; give one for each")
+        return self
 
 
 class Block(nn.Module):
@@ -47,7 +53,6 @@ class ReidEncoder(Network):
 
     def __init__(self, config: ReidConfig):
         super().__init__(config)
-        assert len(config.widths) == len(config.blocks) and all(width % 8 == 0 for width in config.widths)
         self.stem = nn.Conv2d(config.channels, config.widths[0], 4, 2, 1)
         blocks, width, side = [], config.widths[0], config.size // 2
         for level, (wider, count) in enumerate(zip(config.widths, config.blocks, strict=True)):

@@ -21,8 +21,8 @@ _BATCH = 64  # frames at a time
 class SegmenterConfig(NetworkConfig):
     """Pictures of `size` x `size` pixels; `width` channels at a quarter of the size, twice as many at each of the two halvings below."""
 
-    size: int = Field(112, ge=32, multiple_of=16)
-    width: int = Field(32, ge=8, multiple_of=8)
+    size: int = Field(112, ge=32, le=4096, multiple_of=16)
+    width: int = Field(32, ge=8, le=4096, multiple_of=8)
 
 
 class Segmenter(Network):
