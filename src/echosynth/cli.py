@@ -213,6 +213,8 @@ def screen(
         protocol = protocol or opened.config.screen.protocol
         if protocol not in ("calibrated", "paper"):
             raise InputError(f"--protocol {protocol}: choose calibrated or paper")
+        if out is not None and out.exists():
+            raise InputError(f"--out {out}: is there already; give the name of a new file")
         target = out or opened.private_folder("screening", "Verdicts on single clips") / f"{protocol}.parquet"
         table = screen_(opened, cohort or study / "synthetic", protocol, target)
     for name, words in (("calibrated", "calibrated screen"), ("published", "filter as published")):

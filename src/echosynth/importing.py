@@ -19,9 +19,10 @@ from echosynth.errors import InputError
 from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.paper_config import PaperRegressorConfig, PaperReidConfig
 from echosynth.networks.resnet import PaperRegressor, Siamese
+from echosynth.records import RECORD
 from echosynth.run import configure, open_or_create
 from echosynth.stages.start import IMPORTED, cohort_of
-from echosynth.study import RECORD, Study
+from echosynth.study import Study
 from echosynth.training.paper_regressor import standardise
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")

@@ -14,8 +14,9 @@ from echosynth import processes
 from echosynth.config import JointSection, StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.files import read_json, write_json
+from echosynth.private import can_start
 from echosynth.run import ALL, carry_out, configure, open_or_create
-from echosynth.study import Study, can_start
+from echosynth.study import Study
 
 _NAMES = "joint.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

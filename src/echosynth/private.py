@@ -9,10 +9,14 @@ from pathlib import Path
 
 from echosynth import processes
 from echosynth.errors import InputError
-from echosynth.files import PRIVATE_FILE, PRIVATE_FOLDER, USER_UMASK, atomic_file
+from echosynth.files import PRIVATE_FILE, PRIVATE_FOLDER, USER_UMASK, atomic_file, is_partial
 from echosynth.locks import LOCK, exclusive
+from echosynth.seals import KEY_FILE
 
 README = "README.md"
+CONFIG, COHORT, OPTIONS = "study.yaml", "cohort.json", "options.json"  # in the folder of a study
+_JOINT = "joint.json"
+_BEFORE_START = {LOCK, KEY_FILE, COHORT, OPTIONS, "cohort"}  # what a start that was interrupted may have left
 
 
 @contextmanager
@@ -25,8 +29,8 @@ def working(root: Path, command: str) -> Iterator[None]:
 
     def lock() -> None:
         nonlocal made
-        if root.exists() and not root.is_dir():
-            raise InputError(f"{root}: not a folder; give the folder of a study")
+        if not (can_start(root) or (root / CONFIG).exists() or (root / _JOINT).exists()):
+            raise InputError(f"{root}: not a study and not empty; give a new folder")
         made = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
         if made:
@@ -41,6 +45,13 @@ def working(root: Path, command: str) -> Iterator[None]:
         os.umask(mask)
         if made and set(os.listdir(root)) <= {LOCK}:
             shutil.rmtree(root)
+
+
+def can_start(root: Path) -> bool:
+    """Whether a folder is not there, empty, or holds no more than the start of a study that was interrupted has left."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(name in _BEFORE_START or is_partial(name) for name in os.listdir(root))
 
 
 def write_readme(folder: Path, holds: str) -> None:

@@ -9,11 +9,12 @@ from echosynth import processes
 from echosynth.cohort.echonet import SAVED, read_cohort
 from echosynth.config import StudyConfig, parse, preset
 from echosynth.errors import InputError
+from echosynth.private import can_start
 from echosynth.progress import console
 from echosynth.report import page
 from echosynth.stages import STAGES
 from echosynth.stages.start import COHORT_FOLDER, save_cohort
-from echosynth.study import Stage, Study, can_start
+from echosynth.study import Stage, Study
 
 ALL = (*STAGES, page.STAGE)
 

@@ -9,7 +9,6 @@ Everything is private (0600, 0700) but what a stage declares public. One command
 
 import hashlib
 import json
-import os
 import platform
 import resource
 import shutil
@@ -29,17 +28,15 @@ import yaml
 from echosynth import __version__, processes
 from echosynth.config import StudyConfig, changes, parse, read_yaml
 from echosynth.errors import InputError
-from echosynth.files import PRIVATE_FILE, atomic_file, is_partial, read_json, sweep
-from echosynth.locks import LOCK
-from echosynth.manifest import Manifest, difference_once, differences, entry_of, files_of, manifest_of, root_hash
-from echosynth.private import README, set_modes, working, write_readme
+from echosynth.files import PRIVATE_FILE, atomic_file, read_json, sweep
+from echosynth.manifest import difference_once, entry_of, files_of, manifest_of, root_hash
+from echosynth.private import COHORT, CONFIG, OPTIONS, README, can_start, set_modes, working, write_readme
 from echosynth.progress import console
-from echosynth.seals import KEY_FILE, Key, make_key, read_key, read_sealed, write_sealed
+from echosynth.records import BEGUN, RECORD, Records
+from echosynth.seals import KEY_FILE, make_key, read_sealed, write_sealed
 
 FORMAT = 2  # raised when what a stage leaves in its folder changes its meaning
-COHORT, OPTIONS, CONFIG, RECORD, BEGUN = "cohort.json", "options.json", "study.yaml", "stage.json", "begun.json"
 _CHECKPOINT = "checkpoint"
-_BEFORE_START = {LOCK, KEY_FILE, COHORT, "cohort"}  # what a start that was interrupted may have left
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,12 @@ class Stage:
         return self.inputs(config) if callable(self.inputs) else self.inputs
 
 
-class Study:
+class Study(Records):
     """A study folder and its configuration."""
 
     def __init__(self, root: Path, config: StudyConfig):
-        self.root, self.config = root, config
+        super().__init__(root)
+        self.config = config
 
     @classmethod
     def create(cls, root: Path, config: StudyConfig, cohort: Path, fingerprint: str, skip_bad: bool = False) -> "Study":
@@ -129,14 +127,6 @@ class Study:
     def _note_options(self) -> None:
         write_sealed(self.root / OPTIONS, {"options": _dumped(self.config)}, self.seal_key)
 
-    @property
-    def seal_key(self) -> Key:
-        return read_key(self.root)
-
-    def sealed(self, name: str, remedy: str) -> dict:
-        """A sealed note of the study, by its path in the folder. Raises InputError with `remedy`, and FileNotFoundError."""
-        return read_sealed(self.root / name, self.seal_key, remedy)
-
     @cached_property
     def source(self) -> dict:
         """The source cohort: path, fingerprint, skip_bad; once it is registered, the hash of its table."""
@@ -181,10 +171,6 @@ class Study:
         """The study that this one takes its shared models from."""
         return Study.open(self.root.parent / self.config.joint.lead) if self.config.joint.lead else None
 
-    def folder(self, stage: str) -> Path:
-        """Where a stage writes. To read what it has left, see `verified`."""
-        return self.root / stage
-
     def private_folder(self, name: str, holds: str) -> Path:
         """A folder of the study that is no stage's, made with its README."""
         folder = self.root / name
@@ -192,56 +178,6 @@ class Study:
         if not (folder / README).exists():
             write_readme(folder, holds)
         return folder
-
-    def summary(self, stage: str) -> dict:
-        """What a finished stage reports of itself (`stage.json`); raises InputError when it is not done, or its record is damaged."""
-        try:
-            return self.sealed(f"{stage}/{RECORD}", f"restore it, or {self._redo(stage)}")
-        except FileNotFoundError:
-            raise InputError(f"{self.root}: stage {stage!r} is not done yet; run: echosynth run {self.root}") from None
-
-    def summaries(self) -> list[dict]:
-        """The records of all finished stages, in the order in which they finished."""
-        records = [self.summary(path.parent.name) for path in sorted(self.root.glob(f"*/{RECORD}"))]
-        return sorted(records, key=lambda record: (record["finished"], record["stage"]))
-
-    def verified(self, stage: str, *names: str) -> Path:
-        """The folder of a finished stage, once the bytes of the files `names` in it (without any, of all that it has left) are those that it left.
-
-        A process hashes a file once, and again where its size or time changes. Raises InputError naming the first damaged file and the remedy.
-        """
-        artefacts = self.summary(stage)["artefacts"]
-        for name in names or sorted(artefacts):
-            self._check(stage, name, artefacts)
-        return self.folder(stage)
-
-    def checker(self, stage: str) -> Callable[[Path], None]:
-        """A function that checks one file of a finished stage, by its path, when it is first used (`verified`)."""
-        artefacts, folder = self.summary(stage)["artefacts"], self.folder(stage)
-        return lambda path: self._check(stage, path.relative_to(folder).as_posix(), artefacts)
-
-    def _check(self, stage: str, name: str, artefacts: Manifest) -> None:
-        path = self.folder(stage) / name
-        if name not in artefacts:
-            raise InputError(f"{path}: not among the files that the stage {stage} has left; {self._redo(stage)}")
-        if what := difference_once(path, artefacts[name]):
-            raise InputError(self._damaged(stage, name, what))
-
-    def _damaged(self, stage: str, name: str, what: str) -> str:
-        return f"{self.folder(stage) / name}: {what} since the stage {stage} left it; restore it, or {self._redo(stage)}"
-
-    def _redo(self, stage: str) -> str:
-        return f"delete {self.folder(stage)} and run: echosynth run {self.root}"
-
-    def look_over(self, stage: str, full: bool = False) -> Iterator[str]:
-        """A line for each file of a finished stage that is missing or changed. `full` hashes all bytes, else those of files with another time."""
-        for name, what in differences(self.folder(stage), self.summary(stage)["artefacts"], full):
-            yield self._damaged(stage, name, what)
-
-    def unlisted(self, stage: str) -> list[str]:
-        """The files in the folder of a finished stage that it has not left there. Raises InputError for a link or the like."""
-        known = {*self.summary(stage)["artefacts"], RECORD, BEGUN}
-        return [name for name in files_of(self.folder(stage)) if name not in known and not is_partial(Path(name).name)]
 
     def key(self, stage: Stage) -> str:
         """What the result of `stage` depends on, hashed. Raises InputError when an input is not done."""
@@ -302,8 +238,11 @@ class Study:
 
     def _unfinished(self, folder: Path, key: str) -> bool:
         try:
-            return read_sealed(folder / BEGUN, self.seal_key, "")["key"] == key
-        except (FileNotFoundError, InputError):  # work of which nobody can say what it was for is done again
+            return read_sealed(folder / BEGUN, self.seal_key, "unfinished work is done again")["key"] == key
+        except FileNotFoundError:
+            return False
+        except InputError as error:  # nobody can say what the work was for
+            console.print(str(error), markup=False)
             return False
 
     def _clear(self, stage: Stage, folder: Path) -> None:
@@ -368,13 +307,6 @@ class Study:
         if again:
             console.print(f"{stage.name}: is made again, because {reason}", markup=False)
         return key
-
-
-def can_start(root: Path) -> bool:
-    """Whether a folder is not there, empty, or holds no more than a start that was interrupted has left."""
-    if not root.exists():
-        return True
-    return root.is_dir() and all(name in _BEFORE_START or name == OPTIONS or is_partial(name) for name in os.listdir(root))
 
 
 def peak_memory_mb() -> float:

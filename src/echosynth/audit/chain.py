@@ -14,8 +14,9 @@ from echosynth.cohort.echonet import SPLITS, Cohort
 from echosynth.errors import InputError
 from echosynth.manifest import Manifest, root_hash
 from echosynth.private import README
+from echosynth.records import RECORD
 from echosynth.stages.synthesis import MEASURED, SCREENING
-from echosynth.study import RECORD, Study
+from echosynth.study import Study
 
 LISTS = (FILELIST, TRACINGS, MEASURED, README)
 KEPT = (RECORD, SCREENING)  # files in the folder of the synthetic cohort that stay in the study

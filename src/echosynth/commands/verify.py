@@ -8,10 +8,11 @@ from echosynth.audit.passport import LEDGER
 from echosynth.errors import InputError
 from echosynth.manifest import Manifest, differences
 from echosynth.private import is_private
+from echosynth.records import RECORD
 from echosynth.run import ALL
 from echosynth.stages.budget import spent
 from echosynth.stages.start import IMPORTED, registered_cohort
-from echosynth.study import RECORD, Study
+from echosynth.study import Study
 
 PUBLIC_FOLDERS = ("synthetic", "report")
 

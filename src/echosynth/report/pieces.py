@@ -10,12 +10,13 @@ import pandas as pd
 from markupsafe import Markup
 from safetensors import safe_open
 
+from echosynth.records import RECORD
 from echosynth.report import figures, pictures, redaction
 from echosynth.report.facts import is_number
 from echosynth.report.glossary import entry, show
 from echosynth.report.pictures import NotComputed
 from echosynth.report.redaction import Withheld
-from echosynth.study import RECORD, Study
+from echosynth.study import Study
 
 TRAINED = {
     "autoencoder": "autoencoder",
