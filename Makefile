@@ -2,32 +2,47 @@
 PYTHON ?= python3
 VENV := .venv
 ECHOSYNTH := $(VENV)/bin/echosynth
-TORCH := $(shell grep -o '^torch==[0-9.]*' requirements-torch.lock)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-# Modules are compiled when they are first used, and most never are.
-INSTALL := $(PIP) install --no-compile
+# Only wheels whose hash is in a lock, so that no code of a package runs while it is installed. Modules are compiled when they are first used, and most never are.
+BY_HASH := install --no-compile --require-hashes --only-binary :all:
+# What makes the locks, the SBOM and the audit has an environment of its own.
+TOOLS := .venv-tools
+UPGRADE ?=
+AUDIT ?=
 DEMO_PATIENTS ?= 300
 DEMO_CLIPS ?= 2
 DEMO_SITE ?= alder
 DEMO_SEED ?= 11
 
-.PHONY: setup test test-gpu demo pretrain bench lint clean
+.PHONY: setup setup-runtime test test-gpu demo pretrain bench lint lock sbom pip-audit clean
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.development
 
-$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml
+setup-runtime: $(VENV)/.runtime
+
+# torch first and alone: its CPU build where there is no GPU and an index has it, else the default build.
+$(VENV)/.runtime: requirements.lock requirements-torch.lock requirements-torch-cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: echosynth needs Python 3.11 or later; install one and say: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: this Python cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@if nvidia-smi >/dev/null 2>&1; then \
-		$(INSTALL) -c requirements.lock '$(TORCH)'; \
-	elif $(INSTALL) -c requirements.lock '$(TORCH)+cpu' 2>$(VENV)/torch-cpu.log; then :; else \
-		echo "make: pip finds no CPU build of torch ($(TORCH)+cpu), so it installs the registry's default build, which is larger on Linux;"; \
-		echo "make: to have the CPU build, give pip an index that holds it (PIP_EXTRA_INDEX_URL=... make setup)"; \
-		$(INSTALL) -c requirements.lock '$(TORCH)'; \
+	@if [ "$$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1; then \
+		$(PIP) $(BY_HASH) --no-deps -r requirements-torch.lock; \
+	elif $(PIP) $(BY_HASH) --no-deps -r requirements-torch-cpu.lock 2>$(VENV)/torch-cpu.log; then :; else \
+		if grep -q 'DO NOT MATCH THE HASHES' $(VENV)/torch-cpu.log; then \
+			echo "make: the CPU build of torch that pip finds is none of those in requirements-torch-cpu.lock, so it is not installed (details: $(VENV)/torch-cpu.log);"; \
+			echo "make: pip installs the registry's default build, which is larger on Linux"; \
+		else \
+			echo "make: pip finds no CPU build of torch, so it installs the registry's default build, which is larger on Linux (details: $(VENV)/torch-cpu.log);"; \
+			echo "make: to have the CPU build, give pip an index that holds it (PIP_EXTRA_INDEX_URL=... make setup)"; \
+		fi; \
+		$(PIP) $(BY_HASH) --no-deps -r requirements-torch.lock; \
 	fi
-	$(INSTALL) -r requirements.lock
-	$(INSTALL) --no-deps --no-build-isolation -e .
+	$(PIP) $(BY_HASH) -r requirements.lock
+	$(PIP) install --no-compile --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
+	$(PIP) $(BY_HASH) -r requirements-dev.lock
 	@touch $@
 
 # A process a core, a thread each, and no GPU: networks as small as the tests' gain nothing from several threads.
@@ -38,11 +53,11 @@ test-gpu: setup
 	$(VENV)/bin/python -m pytest tests/gpu
 
 # Both commands go on where an interrupted one stopped.
-demo: setup
+demo: setup-runtime
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
 	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
 
-bench: setup
+bench: setup-runtime
 	$(ECHOSYNTH) bench
 
 # The video model learns in five rounds: the third on the phantoms of the second, with guidance folded in and large steps (docs/decisions.md, "Guidance in one pass"),
@@ -55,7 +70,7 @@ PLAIN := --set video.network.guidance=1 --set video.shortcuts=0 --set image.shor
 SHORT := --set video.network.margin=0 --set 'video.network.bands=[1,1,1,1,1,1,2,3,5,10,38]'
 STRONG := --set video.network.guidance=2
 
-pretrain: setup
+pretrain: setup-runtime
 	$(ECHOSYNTH) pretrain studies/pretrain $(PLAIN) $(SHORT) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-2 $(SECOND) $(VIDEO) $(PLAIN) $(SHORT) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-3 $(SECOND) $(VIDEO) $(STRONG) $(SHORT) --install
@@ -67,5 +82,25 @@ lint: setup
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check --line-length 180
 
+# Asks the index, on Python 3.11, and takes minutes. Versions stay unless UPGRADE says otherwise: make lock UPGRADE=--upgrade, or UPGRADE='--upgrade-package NAME'.
+lock: $(TOOLS)/.installed
+	$(TOOLS)/bin/python supply/locks.py $(UPGRADE)
+
+sbom: $(VENV)/.runtime $(TOOLS)/.installed
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(TOOLS)/bin/python supply/sbom.py $(VENV)/bin/python sbom.json
+
+# Two audits, because one takes a single version of a package, and the tools have versions of their own.
+pip-audit: $(TOOLS)/.installed
+	@failed=0; for locks in '-r requirements.lock -r requirements-torch.lock -r requirements-dev.lock' '-r requirements-tools.lock'; do \
+		if $(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $$locks $(AUDIT) 2>$(TOOLS)/audit.log; then grep '^No known' $(TOOLS)/audit.log; \
+		elif grep '^Found ' $(TOOLS)/audit.log; then failed=1; \
+		else echo "make: no audit could be made: $$(tail -n 1 $(TOOLS)/audit.log | cut -c 1-150) (for another: make pip-audit AUDIT='-s osv')"; exit 1; fi; \
+	done; exit $$failed
+
+$(TOOLS)/.installed: requirements-tools.lock
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip --disable-pip-version-check $(BY_HASH) -r requirements-tools.lock
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) $(TOOLS) sbom.json build dist *.egg-info src/*.egg-info
