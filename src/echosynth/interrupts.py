@@ -84,17 +84,18 @@ def say() -> None:
 
 
 def leave(code: int) -> None:
-    """Ends the process. Where a command has failed or was interrupted, threads that are still at work do not delay it.
+    """Ends the process: at once where the command was interrupted, or has failed while threads are still at work.
 
-    Python would wait for them. What they write appears whole or not at all, so that ending them is safe.
+    Python would wait for those threads, and takes seconds to take down what torch has loaded while the machine is busy.
+    What a thread writes appears whole or not at all, so that ending it is safe.
     """
-    busy = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    busy = any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:  # nobody reads on, or the disk is full; Python would try, and complain, once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    if code and busy:
+    if code >= 128 or (code and busy):
         os._exit(code)
     for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
