@@ -17,7 +17,7 @@ from echosynth.errors import InputError
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 MAX_JSON = 256 * 2**20  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial|\.tmp[0-9A-Za-z]{6}")  # of `atomic_file`; of safetensors, beside it
 
 
 def _current_umask() -> int:
@@ -55,17 +55,17 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes have left of `atomic_file` in a folder, known by the pattern of the name.
+    """Removes what killed processes have left of files that were being written in a folder, known by the pattern of the name.
 
     The caller holds the lock of the folder (locks.py), so nobody is writing there.
     """
-    for path in folder.glob(".*.partial"):
+    for path in folder.glob(".*"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file name is that of a temporary file of `atomic_file`."""
+    """Whether a file name is that of a temporary file."""
     return bool(_PARTIAL.fullmatch(name))
 
 

@@ -27,7 +27,7 @@ def check_goal(goal: Path, option: str) -> Path:
         path = goal.resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"{option} {goal}: not a path that can be followed ({error}); give the name of a new folder") from error
-    if not path.name or path == Path.cwd():
+    if not path.name or path == Path.cwd() or os.path.ismount(path):
         raise InputError(f"{option} {goal}: give the name of a new folder")
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{option} {goal}: exists and is not empty; give a new folder")

@@ -110,3 +110,41 @@ def test_joined_stores_are_read_one_after_the_other(tmp_path):
     for row in range(5):
         frames = np.arange(list(LENGTHS.values())[row])
         assert torch.equal(joined.window(row, frames), -joined.window(row + 5, frames)) and torch.equal(joined.window(row, frames), latents(list(LENGTHS)[row]))
+
+
+def test_clips_that_were_encoded_before_an_interruption_are_not_encoded_again(tmp_path):
+    asked = []
+
+    def encode(name):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return latents(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_latents(tmp_path / "cut", clips(), encode, shard_size=4)
+    write_latents(tmp_path / "cut", clips(), encode, shard_size=4)
+    names = list(LENGTHS)
+    assert asked == [*names[:3], *names[2:]]
+    write_latents(tmp_path / "whole", clips(), latents, shard_size=4)
+    for path in sorted((tmp_path / "whole").iterdir()):
+        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_are_refused_by_the_name_of_the_clip(tmp_path, value):
+    second = list(LENGTHS)[1]
+    with pytest.raises(InputError, match=f"latents of clip {second} are not finite"):
+        write_latents(tmp_path, clips(), lambda name: latents(name) * (value if name == second else 1))
+    assert not (tmp_path / "index.parquet").exists()
+
+
+def test_a_shard_is_checked_when_its_first_latents_are_read(tmp_path):
+    write_latents(tmp_path, clips(), latents, shard_size=2)
+    checked = []
+    store = LatentStore.open(tmp_path, lambda path: checked.append(path.name))
+    assert checked == []
+    for row in (3, 2, 3, 0):
+        store.window(row, np.arange(1))
+    assert checked == ["shard-00001.safetensors", "shard-00000.safetensors"]

@@ -18,6 +18,7 @@ from echosynth.files import atomic_file
 from echosynth.progress import progress
 
 _SHARD = 256  # clips in a file
+UNFINISHED = "unfinished.safetensors"
 _COLUMNS = ["name", "patient", "split", "ef", "fps", "frames", "shard"]
 
 
@@ -83,21 +84,36 @@ class _Shard:
 
 
 def write_latents(folder: Path, clips: pd.DataFrame, encode: Callable[[str], torch.Tensor], over: Callable = map, title: str = "latents", shard_size: int = _SHARD) -> None:
-    """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w), and `over(encode, names)` goes through them. Shards that an interrupted run left whole are kept."""
+    """Writes the store of `clips` (the columns of `Cohort.clips`); `encode(name)` gives (T, C, h, w), and `over(encode, names)` encodes all of them.
+
+    What an interrupted run has encoded is kept: its whole shards, and the clips of the one that it was at (`unfinished.safetensors`).
+
+    Raises:
+        InputError: Naming a clip whose latents are not finite.
+    """
     parts = [clips[first : first + shard_size] for first in range(0, len(clips), shard_size)]
     kept = [number for number in range(len(parts)) if shard_path(folder, number).exists()]
     with progress(title, len(clips), sum(len(parts[number]) for number in kept)) as advance:
         for number, part in enumerate(parts):
             if number in kept:
                 continue
-            latents = {}
-            for name, encoded in zip(part["name"], over(encode, part["name"]), strict=True):
-                if not encoded.isfinite().all():
-                    raise InputError(f"{folder}: the latents of clip {name} are not finite; look at the clip, or make the stage autoencoder again")
-                latents[name] = encoded.to(torch.float16).contiguous()
-                advance()
+            latents = _unfinished(folder, part["name"])
+            advance(len(latents))
+            left = [name for name in part["name"] if name not in latents]
+            try:
+                for name, encoded in zip(left, over(encode, left), strict=True):
+                    if not encoded.isfinite().all():
+                        raise InputError(f"{folder}: the latents of clip {name} are not finite; look at the clip, or make the stage autoencoder again")
+                    latents[name] = encoded.to(torch.float16).contiguous()
+                    advance()
+            except BaseException:
+                if latents:
+                    with atomic_file(folder / UNFINISHED) as path:
+                        save_file(latents, path)
+                raise
             with atomic_file(shard_path(folder, number)) as path:
-                save_file(latents, path)
+                save_file({name: latents[name] for name in part["name"]}, path)
+            (folder / UNFINISHED).unlink(missing_ok=True)
     index = clips.reset_index(drop=True).assign(shard=np.arange(len(clips)) // shard_size)
     lengths = []
     for number, part in enumerate(parts):
@@ -105,6 +121,15 @@ def write_latents(folder: Path, clips: pd.DataFrame, encode: Callable[[str], tor
             lengths += [file.get_slice(name).get_shape()[0] for name in part["name"]]
     with atomic_file(folder / "index.parquet") as path:
         index.assign(frames=lengths)[_COLUMNS].to_parquet(path, index=False)
+
+
+def _unfinished(folder: Path, names: pd.Series) -> dict[str, torch.Tensor]:
+    """Those of the clips that an interrupted run has encoded."""
+    try:
+        with safe_open(folder / UNFINISHED, "pt") as file:
+            return {name: file.get_tensor(name) for name in names if name in set(file.keys())}
+    except (OSError, SafetensorError):  # none there, or cut off: they are encoded again
+        return {}
 
 
 def frame_indices(start: float, count: int, source_fps: float, fps: float, frames: int) -> tuple[np.ndarray, np.ndarray]:

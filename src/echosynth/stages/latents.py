@@ -3,7 +3,7 @@
 import torch
 
 from echosynth import processes
-from echosynth.cohort.latents import LatentStore, frame_indices, write_latents
+from echosynth.cohort.latents import UNFINISHED, LatentStore, frame_indices, write_latents
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.cores import each
 from echosynth.networks.autoencoder import encode_clip
@@ -30,4 +30,4 @@ def run(study: Study) -> dict:
     return {"clips": len(store.index), "frames": int(store.index["frames"].sum()), "shape": list(store.shape)}
 
 
-STAGE = Stage("latents", ("cohort", "autoencoder"), ("video.fps",), run)
+STAGE = Stage("latents", ("cohort", "autoencoder"), ("video.fps",), run, scratch=(UNFINISHED,))
