@@ -43,7 +43,6 @@ def audit(study: Study) -> dict:
     that is damaged or that the synthesis did not make, before the audit or during it.
     """
     folder, section, seed = study.private_folder("audit", "Verdicts on single clips, and what was found out about patients"), study.config.audit, study.config.seed
-    (folder / RESULT).unlink(missing_ok=True)
     manifest = manifest_of_release(study)
     cohort, made = cohort_of(study), read_cohort(study.folder("synthetic"), splits=False)
     _all_listed(made, manifest)
