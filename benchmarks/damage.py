@@ -45,7 +45,10 @@ CHAIN, CHAINED = ("screen", "synthesize", "audit", "release"), 0.4  # share of t
 ALONE = tuple(verb for verb in VERBS if verb != "verify")
 UNCHECKED = ("study.yaml", ".lock")  # the user's to edit; what a command that works now has written
 TEXT = (".json", ".yaml", ".csv", ".md", ".key", ".jsonl")
-GOOD, FAILURES = ("named", "no matter", "mended", "vague"), ("silent", "crash", "hang", "unseen by verify", "alarm without damage")
+GOOD, FAILURES = (
+    ("named", "no matter", "mended", "vague"),
+    ("silent", "crash", "hang", "unseen by verify", "alarm without damage"),
+)
 
 
 class Case(NamedTuple):
@@ -162,7 +165,9 @@ def judge(name: str, verb: str, outcome: Outcome, results: dict, whole: dict, st
         return "crash"
     if outcome.code == 2:
         return "named" if name in outcome.said else "vague"
-    untouched = {name, f"{verb}/{name}"} if still else set()  # a verb answers for what it makes, not for what it leaves as it lies
+    untouched = (
+        {name, f"{verb}/{name}"} if still else set()
+    )  # a verb answers for what it makes, not for what it leaves as it lies
     names = (results.keys() | whole["results"].keys()) - untouched
     if all(results.get(key) == whole["results"].get(key) for key in names):
         return "no matter" if still else "mended"
@@ -218,8 +223,12 @@ def tell(results: list[dict], seed: int) -> int:
         ("vague", [result for result in results if result["verdict"] == "vague" and not failures_of(result)]),
     ):
         for result in chosen:
-            about = f"{result['way']}{', old time' if result['time kept'] else ''}; {result['verb']}: {result['verdict']}"
-            print(f"\n{title} --seed {seed} --case {result['number']}: {result['file']}: {about}; verify: {result['verify']}")
+            about = (
+                f"{result['way']}{', old time' if result['time kept'] else ''}; {result['verb']}: {result['verdict']}"
+            )
+            print(
+                f"\n{title} --seed {seed} --case {result['number']}: {result['file']}: {about}; verify: {result['verify']}"
+            )
             print("\n".join(f"    {verb}: {said[:300]}" for verb, said in result["said"].items()))
     failed = sum(bool(failures_of(result)) for result in results)
     print(f"\n{failed} of {len(results)} cases FAIL; not checked by verify: {', '.join(UNCHECKED)}")

@@ -33,7 +33,13 @@ from echosynth import cli
 PATIENTS, LIMIT = 10, 600.0  # seconds that a command may take before it counts as hanging
 OVERRIDE = ("--override", "a measurement")
 OPTIONS = (
-    *("evaluation.seeds=1", "evaluation.judge=trtr", "evaluation.trainings=[]", "evaluation.curve=[]", "evaluation.clips=8"),
+    *(
+        "evaluation.seeds=1",
+        "evaluation.judge=trtr",
+        "evaluation.trainings=[]",
+        "evaluation.curve=[]",
+        "evaluation.clips=8",
+    ),
     *("synthesis.videos=8", "audit.planted=2", "audit.pixel_steps=2", "screen.planted_images=4"),
 )
 MADE = ("--videos", 2, "--frames", 32, "--seed", 5)
@@ -149,7 +155,9 @@ def results_of(verb: str, study: Path, folder: Path, outcome: Outcome) -> dict[s
         return digests(folder / "released")
     if verb in ("run", "report"):
         printed = _TIMES.sub("", re.sub(r"\s+", " ", outcome.out.replace(str(study), "STUDY")))
-        return {f"report/{name}": value for name, value in digests(study / "report").items()} | {"printed": _digest(printed.encode())}
+        return {f"report/{name}": value for name, value in digests(study / "report").items()} | {
+            "printed": _digest(printed.encode())
+        }
     if verb in ("audit", "latents"):
         return {f"{verb}/{name}": value for name, value in digests(study / verb).items() if name != "releases.json"}
     return {}
@@ -181,7 +189,11 @@ def _without_times(value: Any) -> Any:
         return [_without_times(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _without_times(item) for key, item in value.items() if key not in VOLATILE and not key.startswith(("seconds", "memory", "samples"))}
+    return {
+        key: _without_times(item)
+        for key, item in value.items()
+        if key not in VOLATILE and not key.startswith(("seconds", "memory", "samples"))
+    }
 
 
 def _digest(data: bytes) -> str:
@@ -201,7 +213,10 @@ def make_study(out: Path, seed: int = 0) -> Path:
     given = [word for option in OPTIONS for word in ("--set", option)]
     steps = (
         (cohort / "FileList.csv", ["phantom", cohort, "--patients", PATIENTS, "--seed", 3 + seed, "--workers", 1]),
-        (study / "report" / "stage.json", ["run", study, "--cohort", cohort, "--preset", "smoke", "--seed", seed, *given]),
+        (
+            study / "report" / "stage.json",
+            ["run", study, "--cohort", cohort, "--preset", "smoke", "--seed", seed, *given],
+        ),
         (study / "audit" / "audit.json", ["audit", study]),
     )
     for result, words in steps:
@@ -231,7 +246,11 @@ def spread(work: Callable[[Any], dict], items: Iterable, workers: int, found: Pa
         queue.put(number)
     for process in processes:
         process.join()
-    results = {line["number"]: line["result"] for line in map(json.loads, found.read_text().splitlines())} if found.exists() else {}
+    results = (
+        {line["number"]: line["result"] for line in map(json.loads, found.read_text().splitlines())}
+        if found.exists()
+        else {}
+    )
     if len(results) < len(items):
         sys.exit(f"the measurement itself failed in {len(items) - len(results)} of {len(items)} cases, see above")
     return [results[number] for number in range(len(items))]
