@@ -45,7 +45,20 @@ OPTIONS = (
 MADE = ("--videos", 2, "--frames", 32, "--seed", 5)
 VERBS = ("run", "synthesize", "screen", "audit", "release", "report", "latents", "verify")
 SAMPLE = "synthetic/Videos/"
-VOLATILE = {"made", "finished", "date", "start", "began", "begun", "mtime_ns", "seal", "size", "sha256", "out"}
+VOLATILE = {
+    "made",
+    "finished",
+    "date",
+    "start",
+    "began",
+    "begun",
+    "mtime_ns",
+    "seal",
+    "size",
+    "sha256",
+    "out",
+    "earlier_releases",
+}
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d[\d,.]*\s(s|min|h|MB|GB)\b")
 
 
@@ -205,18 +218,20 @@ def cohort_of(study: Path) -> Path:
     return study.with_name(study.name.replace("study", "cohort"))
 
 
+def run_words(study: Path, cohort: Path, seed: int) -> list:
+    """The arguments that start a small study."""
+    given = [word for option in OPTIONS for word in ("--set", option)]
+    return ["run", study, "--cohort", cohort, "--preset", "smoke", "--seed", seed, *given]
+
+
 def make_study(out: Path, seed: int = 0) -> Path:
     """OUT/study-SEED, finished and audited, on OUT/cohort-SEED; what is there already is left as it is. Exits where a command fails."""
     out.mkdir(parents=True, exist_ok=True)
     study, out = out.resolve() / f"study-{seed}", out.resolve()
     cohort = cohort_of(study)
-    given = [word for option in OPTIONS for word in ("--set", option)]
     steps = (
         (cohort / "FileList.csv", ["phantom", cohort, "--patients", PATIENTS, "--seed", 3 + seed, "--workers", 1]),
-        (
-            study / "report" / "stage.json",
-            ["run", study, "--cohort", cohort, "--preset", "smoke", "--seed", seed, *given],
-        ),
+        (study / "report" / "stage.json", run_words(study, cohort, seed)),
         (study / "audit" / "audit.json", ["audit", study]),
     )
     for result, words in steps:
