@@ -9,6 +9,7 @@ import os
 os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")})
 os.environ.update(CUDA_VISIBLE_DEVICES="", COLUMNS="500")
 
+import ctypes
 import hashlib
 import json
 import multiprocessing
@@ -123,9 +124,16 @@ class Running:
         return Outcome(None if late else self.ended[0], out, err, self.ended[1])
 
 
+def _end_with_the_parent() -> None:
+    """An interrupted measurement leaves nothing at work behind (Linux; elsewhere it may)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _be_the_command(arguments: list[str], files: list[Path]) -> None:
     """Never returns."""
     code = 1
+    _end_with_the_parent()
     try:
         os.setsid()
         for number, path in enumerate(["/dev/null", *files]):
@@ -272,6 +280,7 @@ def spread(work: Callable[[Any], dict], items: Iterable, workers: int, found: Pa
 
 
 def _work(work: Callable[[Any], dict], items: list, queue: Any, found: Path) -> None:
+    _end_with_the_parent()
     while (number := queue.get()) is not None:
         try:
             result = work(items[number])
