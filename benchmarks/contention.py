@@ -1,19 +1,23 @@
 """Do commands that meet on one study leave it as single ones do?
 
-python -m benchmarks.contention OUT [--workers 2]          every meeting; about 15 minutes on two idle cores
-python -m benchmarks.contention OUT --only WORDS           the meetings whose names have these words; keeps their studies in OUT/contention
-python -m benchmarks.contention OUT --list                 only names the meetings
+python -m benchmarks.contention OUT [--workers 2]   every meeting: about 20 minutes on two idle cores
+python -m benchmarks.contention OUT --only WORDS    meetings whose names have these words; studies stay
+python -m benchmarks.contention OUT --list          only names the meetings
 
-OUT gets a small study first, and one that was killed halfway (a few minutes; delete it after a change of echosynth). Every meeting is on a copy.
+OUT gets a small study first, and one that was killed halfway (a few minutes; delete it after a change of echosynth).
+Every meeting is on a copy.
 
-    held      the first command is stopped (SIGSTOP) as soon as it has the lock; the others start and have to end with exit code 2 and one line that
-              names its process and host, leaving nothing; then it continues, and has to end well
+    held      the first command is stopped (SIGSTOP) as soon as it has the lock; the others start and have to end with
+              exit code 2 and one line that names its process and host, leaving nothing; then it continues, and has to
+              end well
     storm     all start at once; at least one works, and whoever does not names one of the others
     killed    the first is killed (SIGKILL) while it has the lock; the next takes the lock over, and works
-    abroad    the lock is of another machine: fresh, it is respected; without a sign of life for ten minutes it is taken over
+    abroad    the lock is of another machine: fresh, it is respected; without a sign of life for ten minutes it is
+              taken over
 
-Afterwards every file of the study (without times; pages left out) has to be as it was or as one of the commands that worked leaves it alone, what they
-hand out is as it is alone, and the ledger has one entry a release. A meeting that never happened, because the first was too quick, is repeated.
+Afterwards every file of the study (without times; pages left out) has to be as one of the commands that worked
+leaves it when it is alone, what they hand out is the same as then, and the ledger has one entry a release. A meeting
+that never happened, because the first was too quick, is repeated.
 """
 
 import argparse
@@ -117,7 +121,7 @@ class Group:
         return [member.wait(LIMIT) for member in self.members]
 
 
-# --- The ways to meet ---------------------------------------------------------------------------------------------------------------------------------
+# --- The ways to meet ------------------------------------------------------------------------------------------------
 
 
 def held(group: Group, verbs: Sequence[str]) -> list[str] | None:
@@ -197,7 +201,9 @@ WAYS: dict[str, Callable[[Group, Sequence[str]], list[str] | None]] = {
 
 
 def refusal(group: Group, number: int, outcome: Outcome, owners: list[int]) -> list[str]:
-    """What is wrong with the end of a command that met another: nothing where it is exit code 2, one line that names an owner, and nothing left behind."""
+    """What is wrong with the end of a command that met another: nothing where it is exit code 2, one line that names an
+    owner, and nothing left behind.
+    """
     verb, host, line = group.verbs[number], socket.gethostname(), outcome.err.strip()
     if outcome.code is None:
         return [f"{verb} hangs"]
@@ -211,7 +217,7 @@ def refusal(group: Group, number: int, outcome: Outcome, owners: list[int]) -> l
     return found
 
 
-# --- What is left -------------------------------------------------------------------------------------------------------------------------------------
+# --- What is left ----------------------------------------------------------------------------------------------------
 
 
 def files_of(study: Path) -> dict[str, str]:
@@ -219,13 +225,17 @@ def files_of(study: Path) -> dict[str, str]:
 
 
 def results_alone(verb: str, study: Path, place: Path, outcome: Outcome) -> dict[str, str]:
-    """As `results_of`, without pages and without what was printed: a study that is resumed prints other memory and times."""
+    """As `results_of`, without pages and without what was printed: a study that is resumed prints other memory and
+    times.
+    """
     found = results_of(verb, study, place, outcome)
     return {name: value for name, value in found.items() if not name.endswith(".html") and name != "printed"}
 
 
 def changed(group: Group) -> list[str]:
-    """Files that are not as a single command leaves them; results that are not those of the verb alone; a ledger that has lost or gained an entry."""
+    """Files that are not as a single command leaves them; results that are not those of the verb alone; a ledger that
+    has lost or gained an entry.
+    """
     ground, outcomes = group.ground, [member.wait() for member in group.members]
     winners = [number for number, outcome in enumerate(outcomes) if outcome.code == WORKED]
     allowed = [ground.after[group.verbs[number]] for number in winners] or [ground.whole]
@@ -287,7 +297,9 @@ def half_a_study(out: Path) -> Path:
 
 
 def all_meetings(seed: int) -> list[Meeting]:
-    """All pairs of verbs held and free; crowds of three and four drawn at random; `run` with itself on an unfinished study."""
+    """All pairs of verbs held and free; crowds of three and four drawn at random; `run` with itself on an unfinished
+    study.
+    """
     rng = random.Random(seed)
     crowds = [tuple(rng.choices(VERBS, k=size)) for size in (3, 4) for _ in range(CROWDS)]
     runs = [("run",) * size for size in (2, 3, 4)]

@@ -1,17 +1,19 @@
 """Does any damage to a study's files pass silently?
 
-python -m benchmarks.damage OUT [--count 300] [--seed 0] [--workers 2]     random damage, one file a case; about 20 minutes on two idle cores
-python -m benchmarks.damage OUT --case N [--seed 0]                        repeats one case, prints what was said, and keeps its study in OUT/damage/N
+python -m benchmarks.damage OUT [--count 300] [--seed 0] [--workers 2]   random damage, one file a case: 25 minutes
+python -m benchmarks.damage OUT --case N [--seed 0]                      one case again; its study stays in OUT/damage
 
-OUT gets two small studies first (a few minutes; delete it after a change of echosynth). A case is a copy of the first, one damaged file in it
-(in half of the cases with its old time), then either screen, synthesize, audit and release in turn until one of them says or does something else
-than on the whole study, or one verb at random; and verify last. What may happen:
+OUT gets two small studies first (a few minutes; delete it after a change of echosynth). A case is a copy of the
+first, one damaged file in it (in half of the cases with its old time), then either screen, synthesize, audit and
+release in turn until one of them says or does something else than on the whole study, or one verb at random; and
+verify last. What may happen:
 
     named     exit 2, or for study.yaml any end, and the message has the path of the damaged file
     no matter the verb does and leaves, byte for byte but for times, what it does and leaves on the whole study
     mended    the same, and the damaged file was made again
     vague     exit 2, and the message does not name the file: not silent, but of little help
-    FAIL      silent (another result), crash (a traceback), hang (over ten minutes), or verify does not name the file afterwards
+    FAIL      silent (another result), crash (a traceback), hang (over ten minutes), or verify does not name the file
+              afterwards
 
 Verify need not name what is in UNCHECKED.
 """
@@ -82,7 +84,9 @@ def draw(number: int, seed: int, names: list[str]) -> Case:
 
 
 def damaged(case: Case, data: bytes, other: bytes | None) -> tuple[str, bytes | None]:
-    """How the file was damaged at last, and its bytes then; None where it is deleted. Damage that changes nothing is drawn anew as another."""
+    """How the file was damaged at last, and its bytes then; None where it is deleted. Damage that changes nothing is
+    drawn anew as another.
+    """
     rng, way = case.rng, case.way
     while True:
         if way == "bit flip" and data:
@@ -143,7 +147,7 @@ def attempt(case: Case, whole: dict[str, dict], study: Path, other: Path, folder
         outcome = command(words_of(verb, victim, work), work)
         said[verb] = f"exit {outcome.code}: {outcome.line}" + (f"\n{outcome.said}" if keep else "")
         results = results_of(verb, victim, work, outcome)
-        return judge(case.name, verb, outcome, results, whole[verb], still())
+        return judge(case.name, outcome, results, whole[verb], still())
 
     for verb in case.verbs:
         verdict = judged(verb)
@@ -157,21 +161,25 @@ def attempt(case: Case, whole: dict[str, dict], study: Path, other: Path, folder
     return result | {"verdict": verdict, "verify": by_verify, "said": said}
 
 
-def judge(name: str, verb: str, outcome: Outcome, results: dict, whole: dict, still: bool) -> str:
+def named(name: str, outcome: Outcome) -> bool:
+    """Whether a message has the path of a file in the study, in one piece or as a cohort's folder and a file in it."""
+    folder, _, rest = name.partition("/")
+    return name in outcome.said or bool(rest and f"/{folder}: {rest}" in outcome.said)
+
+
+def judge(name: str, outcome: Outcome, results: dict, whole: dict, still: bool) -> str:
     """One verb on the damaged study against the same on the whole one."""
     if outcome.code is None:
         return "hang"
     if outcome.crashed:
         return "crash"
     if outcome.code == 2:
-        return "named" if name in outcome.said else "vague"
-    untouched = (
-        {name, f"{verb}/{name}"} if still else set()
-    )  # a verb answers for what it makes, not for what it leaves as it lies
-    names = (results.keys() | whole["results"].keys()) - untouched
+        return "named" if named(name, outcome) else "vague"
+    # A verb answers for what it makes, not for what it leaves as it lies.
+    names = (results.keys() | whole["results"].keys()) - ({name} if still else set())
     if all(results.get(key) == whole["results"].get(key) for key in names):
         return "no matter" if still else "mended"
-    return "named" if name == "study.yaml" and name in outcome.said else "silent"
+    return "named" if name == "study.yaml" and named(name, outcome) else "silent"
 
 
 def judge_verify(name: str, outcome: Outcome, intact: bool, said: dict) -> str:
@@ -183,11 +191,14 @@ def judge_verify(name: str, outcome: Outcome, intact: bool, said: dict) -> str:
         return "unchecked"
     if intact:
         return "clean" if outcome.code == 0 else "alarm without damage"
-    return "named" if outcome.code == 2 and name in outcome.said else "unseen by verify"
+    return "named" if outcome.code == 2 and named(name, outcome) else "unseen by verify"
 
 
 def on_the_whole(study: Path, folder: Path) -> dict[str, dict]:
-    """What every verb leaves on the undamaged study, where all have to work; only a verify that does not is reported and no more."""
+    """What every verb leaves on the undamaged study.
+
+    All have to work there, or the measurement ends; a verify that does not is only reported.
+    """
     found = {}
     for verb in VERBS:
         work = folder / "whole" / verb
@@ -227,7 +238,8 @@ def tell(results: list[dict], seed: int) -> int:
                 f"{result['way']}{', old time' if result['time kept'] else ''}; {result['verb']}: {result['verdict']}"
             )
             print(
-                f"\n{title} --seed {seed} --case {result['number']}: {result['file']}: {about}; verify: {result['verify']}"
+                f"\n{title} --seed {seed} --case {result['number']}: {result['file']}: {about}; "
+                f"verify: {result['verify']}"
             )
             print("\n".join(f"    {verb}: {said[:300]}" for verb, said in result["said"].items()))
     failed = sum(bool(failures_of(result)) for result in results)

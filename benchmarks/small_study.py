@@ -1,7 +1,8 @@
-"""Two small finished, audited studies to attack, and quick commands on copies of them: what damage.py, smuggling.py and contention.py share.
+"""Small audited studies to attack, and quick commands on copies: what damage.py, smuggling.py, contention.py share.
 
-A command is `echosynth` as on the command line, in a child that is forked from a process which has imported everything already:
-the imports would take longer than the work. No thread pool may be started in the parent, so the environment is set before anything is imported.
+A command is `echosynth` as on the command line, in a child that is forked from a process which has imported
+everything already: the imports would take longer than the work. No thread pool may be started in the parent, so the
+environment is set before anything is imported.
 """
 
 import os
@@ -46,20 +47,15 @@ OPTIONS = (
 MADE = ("--videos", 2, "--frames", 32, "--seed", 5)
 VERBS = ("run", "synthesize", "screen", "audit", "release", "report", "latents", "verify")
 SAMPLE = "synthetic/Videos/"
-VOLATILE = {
-    "made",
-    "finished",
-    "date",
-    "start",
-    "began",
-    "begun",
-    "mtime_ns",
+TIMES = {"made", "finished", "date", "start", "began", "begun", "mtime_ns"}
+VOLATILE = TIMES | {
     "seal",
     "size",
     "sha256",
+    "bytes",
     "out",
     "earlier_releases",
-}
+}  # of a page the size depends on its times
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d[\d,.]*\s(s|min|h|MB|GB)\b")
 
 
@@ -233,7 +229,9 @@ def run_words(study: Path, cohort: Path, seed: int) -> list:
 
 
 def make_study(out: Path, seed: int = 0) -> Path:
-    """OUT/study-SEED, finished and audited, on OUT/cohort-SEED; what is there already is left as it is. Exits where a command fails."""
+    """OUT/study-SEED, finished and audited, on OUT/cohort-SEED; what is there already is left as it is. Exits where a
+    command fails.
+    """
     out.mkdir(parents=True, exist_ok=True)
     study, out = out.resolve() / f"study-{seed}", out.resolve()
     cohort = cohort_of(study)
@@ -258,7 +256,10 @@ def copy(study: Path, target: Path) -> Path:
 
 
 def spread(work: Callable[[Any], dict], items: Iterable, workers: int, found: Path) -> list[dict]:
-    """`work`, whose results are JSON-able, of all items on some forked workers, in the order of the items; `found` keeps them, a JSON line each."""
+    """`work` of all items on some forked workers, in the order of the items.
+
+    Its results are JSON-able; `found` keeps them, a JSON line each.
+    """
     context = multiprocessing.get_context("fork")
     items, queue = list(items), context.SimpleQueue()
     found.unlink(missing_ok=True)

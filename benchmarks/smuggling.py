@@ -1,16 +1,19 @@
 """In how many ways can a patient's clip leave the house with a release?
 
-python -m benchmarks.smuggling OUT [--workers 2]           every way; about 20 minutes on two idle cores
-python -m benchmarks.smuggling OUT --only WORDS            the ways whose names have these words; keeps the studies in OUT/smuggling
-python -m benchmarks.smuggling OUT --list                  only names the ways
+python -m benchmarks.smuggling OUT [--workers 2]    every way: about 20 minutes on two idle cores
+python -m benchmarks.smuggling OUT --only WORDS     ways whose names have these words; studies stay in OUT/smuggling
+python -m benchmarks.smuggling OUT --list           only names the ways
 
-OUT gets two small studies first (a few minutes; delete it after a change of echosynth). A way is a copy of the first study, into which somebody
-puts a training clip of the cohort before or after the audit, by mistake or with intent and write access; then `release`, and where that is refused
-`release --override`. The clip has left when the JPEG data of its first frame lie in any file of the release (or in any other new file outside the
-study), or a released video has a frame that correlates above 0.99 with one of the clip's; or when the name of a patient's clip lies in the release.
+OUT gets two small studies first (a few minutes; delete it after a change of echosynth). A way is a copy of the first
+study, into which somebody puts a training clip of the cohort before or after the audit, by mistake or with intent
+and write access; then `release`, and where that is refused `release --override`. The clip has left when the JPEG
+data of its first frame lie in any file of the release (or in any other new file outside the study), or a released
+video has a frame that correlates above 0.99 with one of the clip's; or when the name of a patient's clip lies in the
+release.
 
-Whoever gives --override hands out what the audit has named in its reasons, so that this is counted by itself. Some ways damage the calibration of the
-screen instead; there the question is as well whether `screen` passes a training clip and whether `synthesize` works.
+Whoever gives --override hands out what the audit has named in its reasons, so that this is counted by itself. Some
+ways damage the calibration of the screen instead; there the question is as well whether `screen` passes a training
+clip and whether `synthesize` works.
 """
 
 import argparse
@@ -117,7 +120,9 @@ BEFORE, AFTER = "before", "after"
 
 
 class Way(NamedTuple):
-    """`action` happens before or after the audit; `then`, if any, after it; `special` replaces the release by something else."""
+    """`action` happens before or after the audit; `then`, if any, after it; `special` replaces the release by something
+    else.
+    """
 
     name: str
     when: str
@@ -126,7 +131,7 @@ class Way(NamedTuple):
     special: Callable[[Scene], dict] | None = None
 
 
-# --- Ways to put a clip somewhere -------------------------------------------------------------------------------------------------------------------
+# --- Ways to put a clip somewhere ------------------------------------------------------------------------------------
 
 
 def put(at: str) -> Action:
@@ -260,7 +265,7 @@ def name_in_readme(scene: Scene) -> None:
     path.write_text(f"{path.read_text()}\nSee {scene.patient['FileName']}.avi of the archive.\n")
 
 
-# --- Ways to make the audit say what it did not say ---------------------------------------------------------------------------------------------------
+# --- Ways to make the audit say what it did not say ------------------------------------------------------------------
 
 
 def open_gate(scene: Scene) -> None:
@@ -341,7 +346,7 @@ def foreign_everything(scene: Scene) -> None:
             shutil.copyfile(scene.other / name, scene.study / name)
 
 
-# --- Ways to prepare the goal -------------------------------------------------------------------------------------------------------------------------
+# --- Ways to prepare the goal ----------------------------------------------------------------------------------------
 
 
 def prepared(name: str) -> Action:
@@ -363,7 +368,7 @@ def prepared_folder(scene: Scene) -> None:
     (scene.out / "Videos").symlink_to(scene.folder / "prepared" / "Videos")
 
 
-# --- Ways to damage the screen ------------------------------------------------------------------------------------------------------------------------
+# --- Ways to damage the screen ---------------------------------------------------------------------------------------
 
 
 def calibration(change: Callable[[dict], dict]) -> Action:
@@ -420,11 +425,14 @@ def synthesized(scene: Scene) -> dict:
     }
 
 
-# --- Between check and copy ---------------------------------------------------------------------------------------------------------------------------
+# --- Between check and copy ------------------------------------------------------------------------------------------
 
 
 def swapped_while_released(rename: bool) -> Callable[[Scene], dict]:
-    """Releases `TRIES` times, while the victim and a file of the same size and time that shows the patient take turns as fast as they can."""
+    """Releases `TRIES` times, while the victim and a file that shows the patient take turns as fast as they can.
+
+    Both have the same size and time.
+    """
 
     def special(scene: Scene) -> dict:
         whole = scene.victim.read_bytes()
@@ -462,7 +470,7 @@ def _of_the_size(scene: Scene, size: int) -> bytes:
     raise ValueError("no frame of the clip fits")
 
 
-# --- What has left ------------------------------------------------------------------------------------------------------------------------------------
+# --- What has left ---------------------------------------------------------------------------------------------------
 
 
 def first_jpeg(clip: Path) -> bytes:
@@ -516,7 +524,7 @@ def new_places(scene: Scene, before: set[Path]) -> list[Path]:
     return [path for path in scene.folder.iterdir() if path not in before and not path.name.startswith(".printed")]
 
 
-# --- An attempt ---------------------------------------------------------------------------------------------------------------------------------------
+# --- An attempt ------------------------------------------------------------------------------------------------------
 
 
 def attempt(way: Way, original: Path, other: Path, folder: Path, keep: bool) -> dict:
@@ -657,12 +665,14 @@ def tell(results: list[dict]) -> int:
     print_table(["way", "audit", "left the house", "with --override", "stopped by"], rows)
     left, forced = ([result for result in tried if result[key]] for key in ("left", "overridden"))
     print(
-        f"\nleft the house in {len(left)} of {len(tried)} ways; with --override, against the audit's reasons, in {len(forced)} more"
+        f"\nleft the house in {len(left)} of {len(tried)} ways; "
+        f"with --override, against the audit's reasons, in {len(forced)} more"
     )
     for result in control:
         if result["left"] or (result["stopped"] and "rejected the clip" not in result["stopped"]):
             print(
-                f"{result['way']}: did not work as it should, so the figures say little: {result['left']} {result['stopped']}"
+                f"{result['way']}: did not work as it should, so the figures say little: "
+                f"{result['left']} {result['stopped']}"
             )
     return len(left)
 
