@@ -164,7 +164,7 @@ def attempt(case: Case, whole: dict[str, dict], study: Path, other: Path, folder
 def named(name: str, outcome: Outcome) -> bool:
     """Whether a message has the path of a file in the study, in one piece or as a cohort's folder and a file in it."""
     folder, _, rest = name.partition("/")
-    return name in outcome.said or bool(rest and f"/{folder}: {rest}" in outcome.said)
+    return name in outcome.said or bool(rest and f"/{folder}: " in outcome.said and rest in outcome.said)
 
 
 def judge(name: str, outcome: Outcome, results: dict, whole: dict, still: bool) -> str:

@@ -181,7 +181,7 @@ def results_of(verb: str, study: Path, folder: Path, outcome: Outcome) -> dict[s
 
 
 def digests(folder: Path, only: str = "*") -> dict[str, str]:
-    """Digests of all files of a folder by their paths in it; JSON and pages are taken without times, seals and memory."""
+    """Digests of all files of a folder by their paths in it; JSON and pages without times, seals and memory."""
     paths = sorted(path for path in folder.rglob(only) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): _digest(lasting(path)) for path in paths}
 
