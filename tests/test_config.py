@@ -65,7 +65,14 @@ def test_bytes_that_are_no_text_and_files_that_are_none(tmp_path):
 
 def test_scalars_that_are_hard_to_make_out_do_not_take_long(tmp_path):
     path, began = tmp_path / "study.yaml", time.process_time()
-    for text in ("1:" * 100_000 + "1", "1_" * 100_000, "." * 200_000, "-" * 200_000, "0x" + "f" * 200_000, '"' + "\\n" * 100_000 + '"'):
+    for text in (
+        "1:" * 100_000 + "1",
+        "1_" * 100_000,
+        "." * 200_000,
+        "-" * 200_000,
+        "0x" + "f" * 200_000,
+        '"' + "\\n" * 100_000 + '"',
+    ):
         path.write_text(f"a: {text}\n")
         with contextlib.suppress(InputError):
             read_yaml(path)
@@ -95,13 +102,23 @@ def test_an_option_of_another_kind_is_named(section, option, value):
     assert f"option {section}.{option}" in told(parse, values, "study.yaml")
 
 
-@pytest.mark.parametrize("values", [{}, {1: 2}, {"autoencoder": []}, {"seed": 2**64}, {"\x1b[31m\n": 1}, {"network": {"network": {}}}])
+@pytest.mark.parametrize(
+    "values", [{}, {1: 2}, {"autoencoder": []}, {"seed": 2**64}, {"\x1b[31m\n": 1}, {"network": {"network": {}}}]
+)
 def test_whole_sections_of_another_kind(values):
-    assert "study.yaml: option" in told(parse, preset("smoke").model_dump(mode="json") | values if values else {}, "study.yaml")
+    assert "study.yaml: option" in told(
+        parse, preset("smoke").model_dump(mode="json") | values if values else {}, "study.yaml"
+    )
 
 
 @pytest.mark.parametrize(
-    ("stage", "option", "value"), [("video", "dim", 10**6), ("video", "depth", 10**5), ("video", "guidance", float("inf")), ("autoencoder", "widths", [10**6, 8])]
+    ("stage", "option", "value"),
+    [
+        ("video", "dim", 10**6),
+        ("video", "depth", 10**5),
+        ("video", "guidance", float("inf")),
+        ("autoencoder", "widths", [10**6, 8]),
+    ],
 )
 def test_sizes_of_networks_have_limits(stage, option, value):
     values = preset("smoke").model_dump(mode="json")

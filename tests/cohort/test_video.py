@@ -15,7 +15,15 @@ import pytest
 
 from echosynth.cohort import video
 from echosynth.cohort.tables import Problem
-from echosynth.cohort.video import clip_info, clip_writer, read_clip, read_frames, square_transform, to_square, write_clip
+from echosynth.cohort.video import (
+    clip_info,
+    clip_writer,
+    read_clip,
+    read_frames,
+    square_transform,
+    to_square,
+    write_clip,
+)
 from echosynth.errors import InputError
 
 
@@ -88,7 +96,15 @@ def test_read_frames_is_read_clip_indexed(written):
         read_frames(path, [0, 12])
 
 
-@pytest.mark.parametrize("codec, container, pixels", [("libx264", "mp4", "yuv420p"), ("mpeg4", "avi", "yuv420p"), ("ffv1", "matroska", "gray"), ("rawvideo", "avi", "bgr24")])
+@pytest.mark.parametrize(
+    "codec, container, pixels",
+    [
+        ("libx264", "mp4", "yuv420p"),
+        ("mpeg4", "avi", "yuv420p"),
+        ("ffv1", "matroska", "gray"),
+        ("rawvideo", "avi", "bgr24"),
+    ],
+)
 def test_other_codecs_and_limited_range(tmp_path, codec, container, pixels):
     ramp = np.broadcast_to(np.arange(0, 256, 2, dtype=np.uint8), (9, 128, 128)).copy()
     path = tmp_path / "a.avi"
@@ -130,7 +146,12 @@ def test_missing_empty_and_folder(tmp_path):
     (tmp_path / "empty.avi").touch()
     (tmp_path / "folder.avi").mkdir()
     os.mkfifo(tmp_path / "pipe.avi")
-    for name, what in {"gone": "no such file", "empty": "an empty file", "folder": "not a regular file", "pipe": "not a regular file"}.items():
+    for name, what in {
+        "gone": "no such file",
+        "empty": "an empty file",
+        "folder": "not a regular file",
+        "pipe": "not a regular file",
+    }.items():
         with pytest.raises(InputError, match=f"^{name}.avi: {what}; "):
             read_clip(tmp_path / f"{name}.avi")
 
@@ -223,7 +244,9 @@ def test_square_transform_tells_where_a_point_goes(shape):
     """The centre of mass of a bright blob moves as its centre is said to."""
     y, x = (np.arange(side) + 0.5 for side in shape)
     centre = np.array([0.4 * shape[1], 0.6 * shape[0]])
-    clip = np.rint(255 * np.exp(-((x - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2) / (0.003 * max(shape) ** 2))).astype(np.uint8)[None]
+    clip = np.rint(
+        255 * np.exp(-((x - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2) / (0.003 * max(shape) ** 2))
+    ).astype(np.uint8)[None]
     square = to_square(clip, 40)[0].astype(float)
     mass = np.array([square.sum(0) @ (np.arange(40) + 0.5), square.sum(1) @ (np.arange(40) + 0.5)]) / square.sum()
     scale, shift = square_transform(*shape, 40)
@@ -271,7 +294,9 @@ def test_a_frame_that_claims_to_be_huge_is_refused_without_memory_for_it(written
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), AttributeError("none"), MemoryError(), RuntimeError("a\nb"), IndexError()])
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), AttributeError("none"), MemoryError(), RuntimeError("a\nb"), IndexError()]
+)
 def test_whatever_the_reader_raises_is_one_line(written, monkeypatch, error):
     def broken(*arguments, **options):
         raise error
@@ -305,12 +330,18 @@ def test_a_frame_rate_that_no_scanner_has_is_refused(tmp_path, monkeypatch, fast
 
 
 def mp4(path: Path, fragments: bool = False) -> bytearray:
-    with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"} if fragments else {}) as out:
+    with av.open(
+        str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"} if fragments else {}
+    ) as out:
         stream = out.add_stream("mjpeg", rate=25)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuvj420p"
         for _ in range(4):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32), np.uint8), format="gray").reformat(format="yuvj420p")))
+            out.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.zeros((32, 32), np.uint8), format="gray").reformat(format="yuvj420p")
+                )
+            )
         out.mux(stream.encode())
     assert read_clip(path)[0].shape == (4, 32, 32)
     return bytearray(path.read_bytes())
@@ -320,7 +351,12 @@ def test_an_mp4_that_claims_samples_without_end_is_refused_without_memory_for_th
     path = tmp_path / "bomb.avi"
     data, many = mp4(path), 50_000_000
     for box, offset in ((b"stsz", 8), (b"stsc", 16), (b"stts", 12)):
-        struct.pack_into(">II" if box == b"stsz" else ">I", data, data.find(box) + offset, *((100, many) if box == b"stsz" else (many,)))
+        struct.pack_into(
+            ">II" if box == b"stsz" else ">I",
+            data,
+            data.find(box) + offset,
+            *((100, many) if box == b"stsz" else (many,)),
+        )
     path.write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "more than 10,000,000 samples claimed" in refused(path)

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")  # deprecated, and 
 
 
 class ToyI3D(nn.Module):
-    """Called as StyleGAN-V's file is. Feature c is the mean of the clip scaled to [-1, 1], plus c; `scale` spoils it."""
+    """Called as StyleGAN-V's file is.
+
+    Feature c is the mean of the clip scaled to [-1, 1], plus c; `scale` spoils it.
+    """
 
     def __init__(self, features: int = 400, scale: float = 1.0):
         super().__init__()
@@ -32,7 +35,9 @@ class ToyI3D(nn.Module):
 
 
 class ToyInception(nn.Module):
-    def forward(self, img: Tensor, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False) -> Tensor:
+    def forward(
+        self, img: Tensor, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False
+    ) -> Tensor:
         assert img.dtype == torch.uint8 and img.size(1) == 3
         grey = img.float().mean([1, 2, 3])[:, None]
         return grey.expand(-1, 2048) if return_features else torch.softmax(grey * torch.linspace(0, 1, 1008), 1)
@@ -64,7 +69,9 @@ def test_a_file_goes_through(tmp_path):
 
 def test_what_i3d_is_given():
     given = I3D.prepare(clips(size=300))
-    assert given.shape == (3, 3, 16, 224, 224) and given.dtype == torch.float32 and given.min() >= 0 and given.max() <= 255
+    assert (
+        given.shape == (3, 3, 16, 224, 224) and given.dtype == torch.float32 and given.min() >= 0 and given.max() <= 255
+    )
     assert torch.equal(given[:, 0], given[:, 2])
 
 
@@ -72,7 +79,9 @@ def test_inception_features_and_probabilities(tmp_path):
     detector = open_detector(f"inception={saved(ToyInception(), tmp_path / 'inception.pt')}", trusted=True)
     frames = clips(frames=1)
     assert detector.features(frames, 30.0)[:, 7] == pytest.approx(frames.mean((1, 2, 3)), abs=1e-3)
-    assert detector.probabilities(frames).shape == (3, 1008) and detector.probabilities(frames).sum(1) == pytest.approx(1)
+    assert detector.probabilities(frames).shape == (3, 1008) and detector.probabilities(frames).sum(1) == pytest.approx(
+        1
+    )
     assert Inception.prepare(frames).shape == (3, 3, 112, 112)
     large = Inception.prepare(clips(frames=1, size=400))
     assert large.shape == (3, 3, 299, 299) and large.dtype == torch.uint8
@@ -130,7 +139,10 @@ class Wicked(nn.Module):
 
 def test_what_is_not_trusted_is_not_opened(tmp_path):
     path = saved(Wicked(str(tmp_path / "written")), tmp_path / "i3d.pt")
-    with pytest.raises(InputError, match=r"i3d\.pt: a TorchScript file can run any code .*--trust-detector .*evaluation\.trust_detectors=true"):
+    with pytest.raises(
+        InputError,
+        match=r"i3d\.pt: a TorchScript file can run any code .*--trust-detector .*evaluation\.trust_detectors=true",
+    ):
         open_detector(f"i3d={path}", trusted=False)
     assert not (tmp_path / "written").exists()
     open_detector(f"i3d={path}", trusted=True)

@@ -1,4 +1,6 @@
-"""Networks from hostile folders: every file that no honest run writes is one line, and nothing is allocated, run or waited for on the way to it."""
+"""Networks from hostile folders: every file that no honest run writes is one line, and nothing is allocated, run or
+waited for on the way to it.
+"""
 
 import json
 import os
@@ -28,7 +30,17 @@ TINY = {
     Regressor: RegressorConfig(size=32, width=8, features=4),
     Segmenter: SegmenterConfig(size=32, width=8),
 }
-CONFIGS = (AutoencoderConfig, DenoiserConfig, ReidConfig, RegressorConfig, SegmenterConfig, PaperConfig, PaperGeneratorConfig, PaperReidConfig, PaperRegressorConfig)
+CONFIGS = (
+    AutoencoderConfig,
+    DenoiserConfig,
+    ReidConfig,
+    RegressorConfig,
+    SegmenterConfig,
+    PaperConfig,
+    PaperGeneratorConfig,
+    PaperReidConfig,
+    PaperRegressorConfig,
+)
 
 
 @pytest.fixture
@@ -111,8 +123,14 @@ def test_a_configuration_of_any_other_kind_is_one_line(folder, content, words):
         (torch.tensor([0.0] * 15 + [torch.inf]), "holds numbers that are not finite"),
         (torch.full((16,), 1e300, dtype=torch.float64), "holds numbers that are not finite"),
         (torch.full((16,), torch.nan, dtype=torch.bfloat16), "holds numbers that are not finite"),
-        (torch.zeros(16, dtype=torch.complex64), "holds numbers of a kind that no network has, Autoencoder wants floats"),
-        (torch.zeros(16, dtype=torch.float8_e4m3fn), "holds numbers of a kind that no network has, Autoencoder wants floats"),
+        (
+            torch.zeros(16, dtype=torch.complex64),
+            "holds numbers of a kind that no network has, Autoencoder wants floats",
+        ),
+        (
+            torch.zeros(16, dtype=torch.float8_e4m3fn),
+            "holds numbers of a kind that no network has, Autoencoder wants floats",
+        ),
         (torch.zeros(16, dtype=torch.int32), "holds integers, Autoencoder wants floats"),
         (torch.zeros(16, dtype=torch.bool), "holds truth values, Autoencoder wants floats"),
         (torch.zeros(4, 4), r"has shape (4, 4), Autoencoder wants (16,)"),
@@ -136,7 +154,10 @@ def test_floats_of_any_precision_are_opened(folder, dtype):
     network = Autoencoder.from_pretrained(folder)
     network.save_pretrained(folder, dtype)
     opened = Autoencoder.from_pretrained(folder).state_dict()
-    assert all(torch.equal(value.to(dtype).to(value.dtype) if value.is_floating_point() else value, opened[name]) for name, value in network.state_dict().items())
+    assert all(
+        torch.equal(value.to(dtype).to(value.dtype) if value.is_floating_point() else value, opened[name])
+        for name, value in network.state_dict().items()
+    )
 
 
 def test_names_in_a_header_cannot_break_the_line(folder):
@@ -159,7 +180,14 @@ def test_damaged_safetensors_are_one_line(folder):
     path = folder / "model.safetensors"
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
-    for content in (b"", whole[:7], whole[: len(whole) // 2], (2**63).to_bytes(8, "little") + whole[8:], whole[:8] + b"x" * length + whole[8 + length :], bytes(len(whole))):
+    for content in (
+        b"",
+        whole[:7],
+        whole[: len(whole) // 2],
+        (2**63).to_bytes(8, "little") + whole[8:],
+        whole[:8] + b"x" * length + whole[8 + length :],
+        bytes(len(whole)),
+    ):
         path.write_bytes(content)
         assert "model.safetensors" in refused(folder)
     with open(path, "wb") as file:
@@ -168,8 +196,10 @@ def test_damaged_safetensors_are_one_line(folder):
 
 
 def test_a_huge_network_is_refused_by_the_file_before_it_is_allocated(folder):
-    """Two gigabytes of weights by the configuration, a small file beside it: the memory of the process must not grow."""
-    (folder / "config.json").write_text(json.dumps({"widths": [2048, 2048], "blocks": [1, 1], "decoder_blocks": [1, 1]}))
+    """Gigabytes of weights by the configuration, a small file beside it: the memory of the process must not grow."""
+    (folder / "config.json").write_text(
+        json.dumps({"widths": [2048, 2048], "blocks": [1, 1], "decoder_blocks": [1, 1]})
+    )
     code = (
         "import resource, sys; from pathlib import Path; from echosynth.networks.autoencoder import Autoencoder\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -225,7 +255,12 @@ def test_odd_tensors_in_a_state_dict_are_refused_by_their_name(tmp_path, legacy,
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_good_state_dicts_are_read(tmp_path, legacy):
-    state = {"module.a": torch.randn(3, 4), "b": torch.arange(3), "empty": torch.zeros(0), "half": torch.randn(2).half()}
+    state = {
+        "module.a": torch.randn(3, 4),
+        "b": torch.arange(3),
+        "empty": torch.zeros(0),
+        "half": torch.randn(2).half(),
+    }
     torch.save(state, tmp_path / "weights.pt", _use_new_zipfile_serialization=not legacy)
     save_file(state, tmp_path / "weights.safetensors")
     for name in ("weights.pt", "weights.safetensors"):

@@ -85,7 +85,11 @@ def test_a_weight_too_many_or_too_few_is_named(tmp_path):
 def small(tmp_path):
     """A folder with a small image model, its configuration and its weights."""
     PaperImageModel(PaperGeneratorConfig(widths=SMALL, frames=1)).save_pretrained(tmp_path)
-    return tmp_path, json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "diffusion_pytorch_model.safetensors")
+    return (
+        tmp_path,
+        json.loads((tmp_path / "config.json").read_text()),
+        load_file(tmp_path / "diffusion_pytorch_model.safetensors"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,11 @@ def small(tmp_path):
         ({"block_out_channels": "wide"}, "config.json"),
         ({"down_block_types": ["Unknown"] * 4}, "config.json"),
         ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"sample_size": float("-inf")}, "sample_size"),
+        ({"sample_size": 10**400}, "sample_size"),
         ({"act_fn": {}}, "act_fn"),
+        ({"add_attention": 2}, "add_attention"),
+        ({"attention_head_dim": "8"}, "attention_head_dim"),
         ({"in_channels": 5}, "in_channels is 5, the published network has 4"),
         ({"_class_name": [1]}, "network without a name"),
         ({"norm_num_groups": 7}, "config.json"),
@@ -112,6 +120,15 @@ def test_a_configuration_that_no_network_has_is_refused_before_it_is_built(small
     assert words in str(caught.value) and "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, None, "1", True])
+def test_latents_are_scaled_by_a_positive_number(tmp_path, scale):
+    PaperAutoencoder(PaperConfig(widths=SMALL)).save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(about | {"scaling_factor": scale}))
+    with pytest.raises(InputError, match="scaling_factor"):
+        PaperAutoencoder.from_pretrained(tmp_path)
+
+
 def test_weights_that_are_not_finite_are_named(small):
     folder, _, state = small
     save_file(state | {"conv_in.bias": torch.full((32,), torch.nan)}, folder / "diffusion_pytorch_model.safetensors")
@@ -121,7 +138,13 @@ def test_weights_that_are_not_finite_are_named(small):
 
 def test_names_of_old_diffusers_are_understood_and_random_numbers_left_alone(small):
     folder, _, state = small
-    old = {name.replace("to_q", "query").replace("to_k", "key").replace("to_v", "value").replace("to_out.0", "proj_attn"): value for name, value in state.items()}
+    old = {
+        name.replace("to_q", "query")
+        .replace("to_k", "key")
+        .replace("to_v", "value")
+        .replace("to_out.0", "proj_attn"): value
+        for name, value in state.items()
+    }
     assert old.keys() != state.keys()
     save_file(old, folder / "diffusion_pytorch_model.safetensors")
     before = torch.get_rng_state()

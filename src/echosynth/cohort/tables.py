@@ -16,14 +16,17 @@ from echosynth.errors import InputError
 from echosynth.files import open_regular
 
 MAX_BYTES = 256 * 2**20  # the largest public VolumeTracings.csv is about 40 MB, of 2.6 million cells
-MAX_COLUMNS, MAX_ROWS, MAX_CELLS, MAX_RAGGED, MAX_ROW = 1_000, 2_000_000, 10_000_000, 10_000, 4 * 2**20  # the last: characters of a row
+MAX_COLUMNS, MAX_ROWS, MAX_CELLS, MAX_RAGGED = 1_000, 2_000_000, 10_000_000, 10_000
+MAX_ROW = 4 * 2**20  # characters
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Problem(InputError):
-    """One thing wrong with a cohort: where it is, what it is, and the remedy. Raised where one is enough to stop, collected where all are wanted.
+    """One thing wrong with a cohort: where it is, what it is, and the remedy. Raised where one is enough to stop,
+    collected where all are wanted.
 
-    `row` is the row of FileList.csv (the header is row 1) that has to go if the clip is skipped; None when the cohort as a whole is at fault.
+    `row` is the row of FileList.csv (the header is row 1) that has to go if the clip is skipped; None when the cohort
+    as a whole is at fault.
     """
 
     def __init__(self, where: str, what: str, remedy: str, row: int | None = None):
@@ -33,7 +36,11 @@ class Problem(InputError):
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as stripped text. `rows` holds (row number, cells in the order of `columns`); `ragged` the numbers of rows with too few or too many cells."""
+    """Cells as stripped text.
+
+    `rows` holds (row number, cells in the order of `columns`); `ragged` the numbers of rows with too few or too many
+    cells.
+    """
 
     file: str
     columns: tuple[str, ...]
@@ -42,9 +49,11 @@ class Table:
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Table:
-    """Reads a CSV file: UTF-8 with or without a byte order mark, any line ending, blank lines passed over, extra columns kept.
+    """Reads a CSV file: UTF-8 with or without a byte order mark, any line ending, blank lines passed over, extra
+    columns kept.
 
-    Raises Problem when it is missing, unreadable, not a regular file, over 256 MiB, not UTF-8, not CSV, empty, has more rows or cells than any table of a cohort, or lacks one of the `required` columns.
+    Raises Problem when it is missing, unreadable, not a regular file, over 256 MiB, not UTF-8, not CSV, empty, has more
+    rows or cells than any table of a cohort, or lacks one of the `required` columns.
     """
     name = path.name
     columns: tuple[str, ...] = ()
@@ -56,7 +65,11 @@ def read_table(path: Path, required: tuple[str, ...]) -> Table:
         while line := text.readline(MAX_ROW + 1):
             size, row = len(line) + (size if row == number else 0), number
             if size > MAX_ROW:
-                raise Problem(f"{name} row {number + 1}", f"more than {MAX_ROW:,} characters", "save it as CSV with one row a line")
+                raise Problem(
+                    f"{name} row {number + 1}",
+                    f"more than {MAX_ROW:,} characters",
+                    "save it as CSV with one row a line",
+                )
             yield line
 
     try:
@@ -76,7 +89,9 @@ def read_table(path: Path, required: tuple[str, ...]) -> Table:
                 else:
                     rows.append((number, cells))
     except csv.Error as error:
-        raise Problem(f"{name} row {number + 1}", f"not CSV ({error})", "save it as CSV with commas and matched quotes") from error
+        raise Problem(
+            f"{name} row {number + 1}", f"not CSV ({error})", "save it as CSV with commas and matched quotes"
+        ) from error
     if not columns:
         raise Problem(name, "empty", f"write the columns {','.join(required)} and one row a clip")
     return Table(name, columns, rows, ragged)
@@ -118,7 +133,11 @@ def _undecodable(path: Path) -> int:
 def _too_much(name: str, row: int, cells: int, ragged: int) -> None:
     """Raises Problem with the limit that a table exceeds."""
     if cells > MAX_COLUMNS:
-        raise Problem(f"{name} row {row}", f"{cells:,} cells, at most {MAX_COLUMNS:,} are read", "save it as CSV with one row a line")
+        raise Problem(
+            f"{name} row {row}",
+            f"{cells:,} cells, at most {MAX_COLUMNS:,} are read",
+            "save it as CSV with one row a line",
+        )
     if ragged > MAX_RAGGED:
         raise Problem(name, f"more than {MAX_RAGGED:,} rows with too few or too many cells", "fill or quote the cells")
     raise Problem(name, f"more than {MAX_ROWS:,} rows or {MAX_CELLS:,} cells", "give the table of one cohort")
@@ -127,7 +146,11 @@ def _too_much(name: str, row: int, cells: int, ragged: int) -> None:
 def _check_columns(name: str, columns: tuple[str, ...], required: tuple[str, ...]) -> None:
     missing = [column for column in required if column not in columns]
     if missing:
-        raise Problem(f"{name} row 1", f"no column {', '.join(missing)}", f"the first row names the columns, with commas between: {','.join(required)}")
+        raise Problem(
+            f"{name} row 1",
+            f"no column {', '.join(missing)}",
+            f"the first row names the columns, with commas between: {','.join(required)}",
+        )
     twice = next((column for column in required if columns.count(column) > 1), None)
     if twice:
         raise Problem(f"{name} row 1", f"column {twice} twice", "keep one of them")
@@ -140,9 +163,16 @@ def number(text: str) -> float | None:
 
 
 def clip_name(text: str) -> str | None:
-    """The name of a clip, without `.avi` in any case; None when the text is no plain file name (a path, control characters, too long, nothing left)."""
+    """The name of a clip, without `.avi` in any case; None when the text is no plain file name (a path, control
+    characters, too long, nothing left).
+    """
     name = text[:-4] if text.lower().endswith(".avi") else text
-    plain = name.isprintable() and not any(c in name for c in "/\\:") and name.strip(". ") and len(name.encode("utf-8", "replace")) <= 200
+    plain = (
+        name.isprintable()
+        and not any(c in name for c in "/\\:")
+        and name.strip(". ")
+        and len(name.encode("utf-8", "replace")) <= 200
+    )
     return name if plain else None
 
 

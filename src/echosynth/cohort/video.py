@@ -22,10 +22,12 @@ _MAX_SIDE = 4096  # pixels
 MAX_FRAMES, MAX_BYTES = 100_000, 2**33  # of one clip, its bytes decoded to grey: what claims more is no echocardiogram
 _SLOWEST, _FASTEST = 0.1, 10_000  # frames a second
 _DECODER = {"max_pixels": str(_MAX_SIDE**2)}  # a frame may claim another size than its container does
-# A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their own frames are read, by how they begin.
+# A playlist in an .avi file's clothes would make libav open other files or addresses: only containers that hold their
+# own frames are read, by how they begin.
 _FORMATS, _MP4 = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska,webm", b"\0\0\x01\xba": "mpeg"}, "mov,mp4,m4a,3gp,3g2,mj2"
 _COUNTS = {b"stsz": 12, b"stz2": 12, b"trun": 8}  # boxes of an MP4 that say how many samples there are, and where
-_SAMPLES, _HEADER, _BOXES = 10_000_000, 64 * 2**20, 200_000  # in an MP4: samples (of sound there are many), bytes outside the frames, boxes
+# In an MP4: samples (of sound there are many), bytes outside the frames, boxes.
+_SAMPLES, _HEADER, _BOXES = 10_000_000, 64 * 2**20, 200_000
 FINEST = 2  # the finest quantiser that MJPEG encoders use by default
 _LAMBDA = 118  # libav's FF_QP2LAMBDA
 _CHECKED = 2  # frames decoded at either end of a clip by clip_info
@@ -43,7 +45,8 @@ class ClipInfo(NamedTuple):
 def read_clip(path: Path) -> tuple[np.ndarray, float]:
     """All frames of a video as uint8 (T, H, W) grey, 0 black and 255 white, and its frames per second.
 
-    Raises InputError naming the clip when it is missing, no video, damaged, without frames, or larger than any clip is (`MAX_FRAMES`, `MAX_BYTES`).
+    Raises InputError naming the clip when it is missing, no video, damaged, without frames, or larger than any clip is
+    (`MAX_FRAMES`, `MAX_BYTES`).
     """
     with _opened(path) as (container, stream):
         frames = [_grey(frame) for frame in _frames(container, stream, path)]
@@ -53,7 +56,8 @@ def read_clip(path: Path) -> tuple[np.ndarray, float]:
 def read_frames(path: Path, frames: Sequence[int]) -> np.ndarray:
     """The frames of those indices, in that order (an index may come twice), as uint8 (len(frames), H, W).
 
-    Where each frame is coded by itself, as in MJPEG, no other is decoded. Raises InputError as `read_clip`, and where the video ends too soon.
+    Where each frame is coded by itself, as in MJPEG, no other is decoded. Raises InputError as `read_clip`, and where
+    the video ends too soon.
     """
     wanted = {int(index) for index in frames}
     assert wanted and min(wanted) >= 0
@@ -66,14 +70,20 @@ def read_frames(path: Path, frames: Sequence[int]) -> np.ndarray:
             if index == last:
                 break
     if last not in kept:
-        raise Problem(path.name, f"frame {last} was asked for and the video ends before", "replace the file if it was cut, or check the cohort again")
+        raise Problem(
+            path.name,
+            f"frame {last} was asked for and the video ends before",
+            "replace the file if it was cut, or check the cohort again",
+        )
     return _stack([kept[int(index)] for index in frames], path)
 
 
 def clip_info(path: Path, expected: int | None = None) -> ClipInfo:
-    """Counts the frames that are really there, and decodes the first and last two (all of them where frames are coded from their neighbours).
+    """Counts the frames that are really there, and decodes the first and last two (all of them where frames are coded
+    from their neighbours).
 
-    `expected` is the number of frames that the clip is known to have; without it the container's own header is the measure.
+    `expected` is the number of frames that the clip is known to have; without it the container's own header is the
+    measure.
     Raises InputError as `read_clip`, and when frames are missing at the end.
     """
     with _opened(path) as (container, stream):
@@ -114,7 +124,13 @@ class ClipWriter:
     """Takes the frames of one clip as they come."""
 
     def __init__(self, container: av.container.OutputContainer, fps: float, quantiser: int):
-        self._container, self._fps, self._quantiser, self._stream, self.discarded = container, fps, quantiser, None, False
+        self._container, self._fps, self._quantiser, self._stream, self.discarded = (
+            container,
+            fps,
+            quantiser,
+            None,
+            False,
+        )
 
     def write(self, frames: np.ndarray) -> None:
         """Adds uint8 (T, H, W)."""
@@ -133,7 +149,9 @@ class ClipWriter:
         self._container.mux(self._stream.encode())
 
     def _begin(self, height: int, width: int):
-        stream = self._container.add_stream("mjpeg", rate=Fraction(self._fps).limit_denominator(1001), options={"dct": "int"})
+        stream = self._container.add_stream(
+            "mjpeg", rate=Fraction(self._fps).limit_denominator(1001), options={"dct": "int"}
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         context = stream.codec_context
         context.color_range = ColorRange.JPEG
@@ -145,9 +163,11 @@ class ClipWriter:
 
 @contextmanager
 def clip_writer(path: Path, fps: float, quantiser: int = FINEST) -> Iterator[ClipWriter]:
-    """An MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all; no more than a frame of it is in memory.
+    """An MJPEG AVI that any reader opens: full range, no colour, the same bytes on every machine, whole or not at all;
+    no more than a frame of it is in memory.
 
-    `fps` is kept exactly for whole and NTSC rates; `quantiser` goes from 2, the finest, to 31. A full disk raises OSError.
+    `fps` is kept exactly for whole and NTSC rates; `quantiser` goes from 2, the finest, to 31. A full disk raises
+    OSError.
     """
     assert fps > 0
     with atomic_file(path) as partial, partial.open("wb") as raw:
@@ -179,9 +199,11 @@ class _Remembering:
 
 
 def to_square(clip: np.ndarray, size: int = 112) -> np.ndarray:
-    """Resizes uint8 (T, H, W) to (T, size, size): the longer side to `size`, the shorter in proportion and centred on black, so that nothing of the picture is lost.
+    """Resizes uint8 (T, H, W) to (T, size, size): the longer side to `size`, the shorter in proportion and centred on
+    black, so that nothing of the picture is lost.
 
-    A pixel is the mean of the source over the area that it covers, and a linear interpolation where the clip is enlarged.
+    A pixel is the mean of the source over the area that it covers, and a linear interpolation where the clip is
+    enlarged.
     """
     frames, height, width = clip.shape
     if (height, width) == (size, size):
@@ -195,7 +217,9 @@ def to_square(clip: np.ndarray, size: int = 112) -> np.ndarray:
 
 
 def square_transform(height: int, width: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale (2,) and shift (2,) that take a point (x, y) of a picture of height x width to where `to_square` puts it: point * scale + shift, pixel i covering [i, i + 1)."""
+    """Scale (2,) and shift (2,) that take a point (x, y) of a picture of height x width to where `to_square` puts it:
+    point * scale + shift, pixel i covering [i, i + 1).
+    """
     new_height, new_width, top, left = _placement(height, width, size)
     return np.array([new_width / width, new_height / height]), np.array([left, top], np.float64)
 
@@ -223,21 +247,35 @@ def _resampling(old: int, new: int) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.VideoStream"]]:
-    """The container and its video stream; every error of libav or of the disk inside the block becomes an InputError that names the clip."""
+    """The container and its video stream; every error of libav or of the disk inside the block becomes an InputError
+    that names the clip.
+    """
     try:
         if not path.is_file():
-            raise Problem(path.name, "not a regular file" if path.exists() else "no such file", "put the video there, or take the clip out of the list")
+            raise Problem(
+                path.name,
+                "not a regular file" if path.exists() else "no such file",
+                "put the video there, or take the clip out of the list",
+            )
         if path.stat().st_size == 0:
             raise Problem(path.name, "an empty file", "replace the file")
-        with av.open(f"file:{path}", options={"format_whitelist": _format(path), "protocol_whitelist": "file"} | _DECODER) as container:
+        with av.open(
+            f"file:{path}", options={"format_whitelist": _format(path), "protocol_whitelist": "file"} | _DECODER
+        ) as container:
             if not container.streams.video:
                 raise Problem(path.name, "no video in it", "replace the file")
             stream = container.streams.video[0]
             context = stream.codec_context
             if context is None:
-                raise Problem(path.name, "coded in a way that cannot be decoded here", "write it again, as MJPEG or H.264")
+                raise Problem(
+                    path.name, "coded in a way that cannot be decoded here", "write it again, as MJPEG or H.264"
+                )
             if not (0 < context.width <= _MAX_SIDE and 0 < context.height <= _MAX_SIDE):
-                raise Problem(path.name, f"frames of {context.width}x{context.height} pixels", f"give a video of at most {_MAX_SIDE} pixels a side")
+                raise Problem(
+                    path.name,
+                    f"frames of {context.width}x{context.height} pixels",
+                    f"give a video of at most {_MAX_SIDE} pixels a side",
+                )
             context.thread_count = 1
             context.options = _DECODER
             yield container, stream
@@ -254,7 +292,8 @@ def _opened(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.Vid
 def _format(path: Path) -> str:
     """The formats that a file may have, by how it begins.
 
-    An MP4 may claim any number of samples in a few bytes, and libav takes memory for each of them when it opens the file. So what lies outside its frames is searched for such claims first.
+    An MP4 may claim any number of samples in a few bytes, and libav takes memory for each of them when it opens the
+    file. So what lies outside its frames is searched for such claims first.
     """
     with open_regular(path) as file:
         begin = file.read(4)
@@ -296,7 +335,9 @@ def _packets(container: "av.container.InputContainer", stream: "av.VideoStream",
             yield packet
 
 
-def _frames(container: "av.container.InputContainer", stream: "av.VideoStream", path: Path) -> Iterator["av.VideoFrame"]:
+def _frames(
+    container: "av.container.InputContainer", stream: "av.VideoStream", path: Path
+) -> Iterator["av.VideoFrame"]:
     packets = chain(_packets(container, stream, path), [None])  # None: what the decoder still holds
     decoded, size = chain.from_iterable(stream.codec_context.decode(packet) for packet in packets), 0
     for count, frame in enumerate(decoded, start=1):
@@ -321,7 +362,11 @@ def _refuse_long(path: Path, frames: int, size: int = 0) -> None:
 def _sized(frame: "av.VideoFrame", path: Path) -> "av.VideoFrame":
     """The frame, unless it is larger than its container may be."""
     if max(frame.width, frame.height) > _MAX_SIDE:
-        raise Problem(path.name, f"frames of {frame.width}x{frame.height} pixels", f"give a video of at most {_MAX_SIDE} pixels a side")
+        raise Problem(
+            path.name,
+            f"frames of {frame.width}x{frame.height} pixels",
+            f"give a video of at most {_MAX_SIDE} pixels a side",
+        )
     return frame
 
 
@@ -329,7 +374,11 @@ def _grey(frame: "av.VideoFrame") -> np.ndarray:
     """Luma in full range, uint8 (H, W)."""
     name, plane = frame.format.name, frame.planes[0]
     luma_alone = name.startswith(("yuvj", "yuv4", "gray")) and frame.format.components[0].bits == 8
-    full = name.startswith("yuvj") or frame.color_range == ColorRange.JPEG or (name == "gray" and frame.color_range != ColorRange.MPEG)
+    full = (
+        name.startswith("yuvj")
+        or frame.color_range == ColorRange.JPEG
+        or (name == "gray" and frame.color_range != ColorRange.MPEG)
+    )
     if luma_alone and full and plane.line_size > 0:
         return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].copy()
     return frame.reformat(format="gray", dst_color_range=ColorRange.JPEG).to_ndarray()
@@ -361,5 +410,9 @@ def _fps(stream, path: Path) -> float:
     if not rate or rate <= 0:
         raise Problem(path.name, "no frame rate in it", "write it again with its frame rate")
     if not _SLOWEST <= rate <= _FASTEST:
-        raise Problem(path.name, f"{float(rate):g} frames a second", f"write it again with its frame rate, from {_SLOWEST:g} to {_FASTEST:,}")
+        raise Problem(
+            path.name,
+            f"{float(rate):g} frames a second",
+            f"write it again with its frame rate, from {_SLOWEST:g} to {_FASTEST:,}",
+        )
     return float(rate)

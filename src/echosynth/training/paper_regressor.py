@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from echosynth.errors import InputError
-from echosynth.networks.base import read_state
+from echosynth.networks.base import load_weights, read_state
 from echosynth.networks.resnet import PaperRegressor
 from echosynth.randomness import numpy_rng
 
@@ -22,7 +22,7 @@ def start_from(model: PaperRegressor, path: Path) -> None:
         if not name.startswith("fc.") and (name not in state or state[name].shape != value.shape):
             raise InputError(f"{path}: weight {name!r} is {'of another shape' if name in state else 'missing'}; give the weights of torchvision's r2plus1d_18")
     head = {name: value for name, value in state.items() if name.startswith("fc.") and value.shape == own[name].shape}
-    model.model.load_state_dict({**own, **{name: state[name] for name in own if not name.startswith("fc.")}, **head})
+    load_weights(model.model, own | {name: state[name] for name in own if not name.startswith("fc.")} | head, str(path))
 
 
 def standardise(model: PaperRegressor, videos: list[np.ndarray]) -> None:
