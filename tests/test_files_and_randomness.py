@@ -1,12 +1,15 @@
 """Atomic files and randomness by counter."""
 
 import errno
+import os
+import socket
 
 import numpy as np
 import pytest
 import torch
 
-from echosynth.files import atomic_file, read_json, sweep, write_json
+from echosynth.errors import InputError
+from echosynth.files import PRIVATE_FILE, atomic_file, open_regular, read_json, sweep, write_json
 from echosynth.randomness import normal, numpy_rng, torch_rng
 
 
@@ -51,6 +54,66 @@ def test_a_full_disk_names_the_file(tmp_path, error):
     with pytest.raises(OSError, match="result") as caught, atomic_file(tmp_path / "result.txt"):
         raise error
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_every_kind_of_full_disk_keeps_its_number(tmp_path, number):
+    with pytest.raises(OSError) as caught, atomic_file(tmp_path / "result.txt"):
+        raise OSError(number, "full")
+    assert caught.value.errno == number and caught.value.filename == str(tmp_path / "result.txt")
+
+
+def test_the_umask_holds_for_atomic_files(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_json(tmp_path / "strict.json", 1)
+        os.umask(0o022)
+        write_json(tmp_path / "open.json", 1)
+        write_json(tmp_path / "private.json", 1, PRIVATE_FILE)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"strict.json": 0o600, "open.json": 0o644, "private.json": 0o600}
+
+
+def test_sweep_leaves_hidden_files_of_others(tmp_path):
+    others = (".notes.partial", ".x.0123.partial", ".tmp", ".tmpabc")
+    for name in (*others, ".clip.avi.0123456789abcdef.partial", ".tmpAb3dEf"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "socket", "device", "large", "link"])
+def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, kind):
+    path, limit, follow = tmp_path / "x", None, True
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "large":
+        path.write_bytes(b"12345")
+        limit = 4
+    else:
+        (tmp_path / "y").touch()
+        path.symlink_to("y")
+        follow = False
+    words = {"large": "5 bytes, at most 4 are read", "link": "a link"}.get(kind, "not a regular file")
+    with pytest.raises(InputError, match=words), open_regular(path, limit, follow):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "1" * 5000, "\ud800"])
+def test_damaged_json_is_one_line(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError, match=r"x\.json") as error:
+        read_json(tmp_path / "x.json")
+    assert "\n" not in str(error.value)
 
 
 def test_json_comes_back(tmp_path):

@@ -97,10 +97,11 @@ def open_regular(path: Path, limit: int | None = None, follow: bool = True) -> I
         if error.errno == errno.ENXIO:  # a socket, or a device that nobody serves
             raise InputError(f"{path}: not a regular file; give a file") from error
         raise
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise InputError(f"{path}: not a regular file; give a file")
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{path}: not a regular file; give a file")
         if limit is not None and about.st_size > limit:
             raise InputError(f"{path}: {about.st_size:,} bytes, at most {limit:,} are read; give the right file")
         yield file
@@ -133,7 +134,9 @@ def read_json(path: Path, limit: int = MAX_JSON) -> Any:
     """
     try:
         return json.loads(read_bytes(path, limit).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: damaged, not JSON ({str(error).splitlines()[0]}); restore it, or make it again") from error
     except RecursionError as error:
         raise InputError(f"{path}: not JSON that echosynth wrote (nested too deeply); restore it, or make it again") from error

@@ -41,8 +41,8 @@ def configure(base: StudyConfig, seed: int | None = None, init: str | None = Non
             raise InputError(f"--set {option}: {path} is a section; set one of {', '.join(f'{path}.{key}' for key in inner[name])}")
         try:
             inner[name] = yaml.safe_load(value) if isinstance(inner[name], list) else value
-        except yaml.YAMLError:
-            raise InputError(f"--set {option}: {value!r} is not a list; write it as [1, 2]") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise InputError(f"--set {option[:80]}: not a list; write it as [1, 2]") from None
     return parse(values, source)
 
 
