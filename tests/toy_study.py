@@ -116,7 +116,7 @@ def record(study: Study, stage: str, about: dict) -> None:
     folder = study.folder(stage)
     folder.mkdir(exist_ok=True)
     artefacts = manifest_of(folder, without=("stage.json", "begun.json"))
-    sealed = {"inputs": {}} | about | {"root": root_hash(artefacts), "artefacts": artefacts}
+    sealed = {"inputs": {}, "depends_on": {"config": {}}} | about | {"root": root_hash(artefacts), "artefacts": artefacts}
     write_sealed(folder / "stage.json", sealed, study.seal_key)
 
 

@@ -116,12 +116,15 @@ class Study(Records):
 
     def report_edits(self) -> None:
         """Prints what was edited in study.yaml since the last command, so that no change of it goes unnoticed."""
-        path = self.root / OPTIONS
-        known = self.sealed(OPTIONS, f"delete it if {self.root / CONFIG} is as it should be")["options"] if path.exists() else {}
-        edits = list(changes(known, _dumped(self.config))) if known else []
-        for edit in edits:
-            console.print(f"{self.root / CONFIG}: {edit} (edited since the last command)", markup=False)
-        if edits or not known:
+        path = self.root / CONFIG
+        try:
+            known = self.sealed(OPTIONS, f"delete it if {path} is as it should be")["options"]
+            lines = [f"{path}: {edit} (edited since the last command)" for edit in changes(known, _dumped(self.config))]
+        except FileNotFoundError:
+            lines = [f"{self.root / OPTIONS}: missing, so edits of {path} since the last command are not known"]
+        for line in lines:
+            console.print(line, markup=False)
+        if lines:
             self._note_options()
 
     def _note_options(self) -> None:
