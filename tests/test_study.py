@@ -169,7 +169,7 @@ def test_a_users_file_in_a_folder_that_is_to_be_cleared_stays(study):
     assert (study.folder("video") / "notes.txt").read_text() == "mine"
     (study.folder("image")).mkdir()
     (study.folder("image") / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"image/notes\.txt"):
+    with pytest.raises(InputError, match=r"image/stage\.json: missing, though .*image/notes\.txt is there"):
         study.carry_out(recorder("image")[0])
 
 
@@ -289,3 +289,14 @@ def test_what_is_no_study_is_refused(study, tmp_path):
         (study.root / "study.yaml").write_text(text)
         with pytest.raises(InputError):
             Study.open(study.root)
+
+
+def test_a_lost_record_is_named_and_nothing_is_deleted(study):
+    first, _ = recorder("autoencoder")
+    second, _ = recorder("latents", inputs=("autoencoder",))
+    study.carry_out(first)
+    (study.folder("autoencoder") / "stage.json").unlink()
+    for work in (lambda: study.carry_out(first), lambda: study.carry_out(second), lambda: study.verified("autoencoder")):
+        with pytest.raises(InputError, match=r"autoencoder/stage\.json: missing, though .*part1 is there; restore it, or move"):
+            work()
+    assert (study.folder("autoencoder") / "part1").exists()

@@ -215,7 +215,7 @@ def screen(
             raise InputError(f"--protocol {protocol}: choose calibrated or paper")
         if out is not None and out.exists():
             raise InputError(f"--out {out}: is there already; give the name of a new file")
-        target = out or opened.private_folder("screening", "Verdicts on single clips") / f"{protocol}.parquet"
+        target = out or opened.private_folder("screening") / f"{protocol}.parquet"
         table = screen_(opened, cohort or study / "synthetic", protocol, target)
     for name, words in (("calibrated", "calibrated screen"), ("published", "filter as published")):
         mark = "*" if name == ("published" if protocol == "paper" else protocol) else " "

@@ -15,6 +15,12 @@ from echosynth.seals import KEY_FILE
 
 README = "README.md"
 CONFIG, COHORT, OPTIONS = "study.yaml", "cohort.json", "options.json"  # in the folder of a study
+FOLDERS = {  # of a study, besides those of its stages, with what they hold
+    "cohort": "The list of the private clips: names, patients, EFs and hashes",
+    "audit": "Verdicts on single clips, and what was found out about patients",
+    "screening": "Verdicts on single clips",
+    "dp": "What differential privacy was spent on, and the secret behind its noise",
+}
 _JOINT = "joint.json"
 _BEFORE_START = {LOCK, KEY_FILE, COHORT, OPTIONS, "cohort"}  # what a start that was interrupted may have left
 
@@ -54,10 +60,15 @@ def can_start(root: Path) -> bool:
     return root.is_dir() and all(name in _BEFORE_START or is_partial(name) for name in os.listdir(root))
 
 
+def readme(holds: str) -> str:
+    """The README of a private folder."""
+    return f"# Private\n\n{holds}. Nothing in this folder may leave the study.\n"
+
+
 def write_readme(folder: Path, holds: str) -> None:
     """README.md of a private folder, which says what must not leave."""
     with atomic_file(folder / README, PRIVATE_FILE) as partial:
-        partial.write_text(f"# Private\n\n{holds}. Nothing in this folder may leave the study.\n", encoding="utf-8")
+        partial.write_text(readme(holds), encoding="utf-8")
 
 
 def set_modes(folder: Path, public: tuple[str, ...]) -> None:

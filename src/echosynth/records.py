@@ -6,6 +6,7 @@ from pathlib import Path
 from echosynth.errors import InputError
 from echosynth.files import is_partial
 from echosynth.manifest import Manifest, difference_once, differences, files_of
+from echosynth.private import README
 from echosynth.seals import Key, read_key, read_sealed
 
 RECORD, BEGUN = "stage.json", "begun.json"
@@ -34,7 +35,17 @@ class Records:
         try:
             return self.sealed(f"{stage}/{RECORD}", f"restore it, or {self._redo(stage)}")
         except FileNotFoundError:
+            self.check_record(stage)
             raise InputError(f"{self.root}: stage {stage!r} is not done yet; run: echosynth run {self.root}") from None
+
+    def check_record(self, stage: str) -> None:
+        """Raises InputError where a folder has files of which no record tells whether they are of the stage: `stage.json` was lost, or somebody put them there."""
+        folder = self.folder(stage)
+        if not folder.is_dir() or (folder / RECORD).exists() or (folder / BEGUN).exists():
+            return
+        for name in files_of(folder):
+            if name != README and not is_partial(Path(name).name):
+                raise InputError(f"{folder / RECORD}: missing, though {folder / name} is there; restore it, or move {folder} out of the study and run: echosynth run {self.root}")
 
     def summaries(self) -> list[dict]:
         """The records of all finished stages, in the order in which they finished."""

@@ -9,8 +9,10 @@ Everything is private (0600, 0700) but what a stage declares public. One command
 
 import hashlib
 import json
+import os
 import platform
 import resource
+import secrets
 import shutil
 import sys
 import time
@@ -29,8 +31,8 @@ from echosynth import __version__, processes
 from echosynth.config import StudyConfig, changes, parse, read_yaml
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, read_json, sweep
-from echosynth.manifest import difference_once, entry_of, files_of, manifest_of, root_hash
-from echosynth.private import COHORT, CONFIG, OPTIONS, README, can_start, set_modes, working, write_readme
+from echosynth.manifest import difference_once, entry_of, manifest_of, root_hash
+from echosynth.private import COHORT, CONFIG, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
 from echosynth.progress import console
 from echosynth.records import BEGUN, RECORD, Records
 from echosynth.seals import KEY_FILE, make_key, read_sealed, write_sealed
@@ -174,12 +176,12 @@ class Study(Records):
         """The study that this one takes its shared models from."""
         return Study.open(self.root.parent / self.config.joint.lead) if self.config.joint.lead else None
 
-    def private_folder(self, name: str, holds: str) -> Path:
-        """A folder of the study that is no stage's, made with its README."""
+    def private_folder(self, name: str) -> Path:
+        """A folder of the study that is no stage's (one of `FOLDERS`), made with its README."""
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / README).exists():
-            write_readme(folder, holds)
+            write_readme(folder, FOLDERS[name])
         return folder
 
     def key(self, stage: Stage) -> str:
@@ -208,6 +210,7 @@ class Study(Records):
     def why(self, stage: Stage) -> str:
         """Why a stage has to be carried out, in words; empty where it is done. Raises InputError when an input is not done."""
         if not (self.folder(stage.name) / RECORD).exists():
+            self.check_record(stage.name)
             return "not done yet"
         record, now = self.summary(stage.name), self._depends_on(stage)
         if record["key"] != self.key(stage):
@@ -249,14 +252,14 @@ class Study(Records):
             return False
 
     def _clear(self, stage: Stage, folder: Path) -> None:
-        strange = []
-        if (folder / RECORD).exists():
-            strange = [name for name in self.unlisted(stage.name) if name not in stage.scratch]
-        elif not (folder / BEGUN).exists():
-            strange = [name for name in files_of(folder) if name != README]
+        self.check_record(stage.name)
+        strange = [name for name in self.unlisted(stage.name) if name not in stage.scratch] if (folder / RECORD).exists() else []
         if strange:
             raise InputError(f"{folder / strange[0]}: not of the stage {stage.name}, whose folder is to be cleared; move it out of the study")
-        shutil.rmtree(folder)
+        doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.cleared")
+        os.replace(folder, doomed)  # a kill in the middle leaves no half of it under its name
+        for path in self.root.glob(f".{folder.name}.*.cleared"):
+            shutil.rmtree(path)
 
     def finish(self, stage: Stage, key: str, summary: dict, seconds: float) -> None:
         """Declares the stage done. `memory_mb` is the peak of this process so far (MB, resident)."""

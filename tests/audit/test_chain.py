@@ -23,7 +23,7 @@ def study(tmp_path):
 
 
 def audited(study):
-    folder = study.private_folder("audit", "Verdicts")
+    folder = study.private_folder("audit")
     (folder / "clips.parquet").write_bytes(b"verdicts")
     manifest = manifest_of_release(study)
     found = {"bindings": bindings(study, manifest), "manifest": manifest, "artefacts": manifest_of(folder)}

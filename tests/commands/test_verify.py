@@ -14,7 +14,7 @@ from echosynth.manifest import manifest_of
 from echosynth.seals import write_sealed
 from echosynth.stages.start import save_cohort
 from echosynth.study import Study
-from toy_study import SECRET, make_study
+from toy_study import SECRET, make_study, record_again
 
 CLIPS = 3
 
@@ -30,7 +30,7 @@ def study(tmp_path):
         table = {"name": names, "ef": 50.0, "esv": np.nan, "edv": np.nan, **size, "split": "TRAIN"}
         write_filelist(made.cohort_path, pd.DataFrame(table))
         save_cohort(made, read_cohort(made.cohort_path, splits=False))
-        folder = made.private_folder("audit", "Verdicts")
+        folder = made.private_folder("audit")
         (folder / "clips.parquet").write_bytes(b"verdicts")
         write_sealed(folder / RESULT, {"artefacts": manifest_of(folder)}, made.seal_key)
         yield Study.open(made.root)
@@ -114,3 +114,12 @@ def test_a_ledger_that_was_edited_is_named(study):
     path = study.root / "audit" / "releases.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"releases": [{"clips": 1}]}))
     assert any("releases.json: changed" in problem for problem in verify(study).problems)
+
+
+@pytest.mark.parametrize("name", ["reid/stage.json", "cohort/README.md", "reid/README.md", "cohort/cohort.parquet", "cohort.json"])
+def test_what_was_deleted_is_named(study, name):
+    if name == "reid/README.md":
+        (study.root / name).write_text("# Private")
+        record_again(study)
+    (study.root / name).unlink()
+    assert any(str(study.root / name) in problem for problem in verify(Study.open(study.root)).problems)

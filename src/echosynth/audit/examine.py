@@ -42,7 +42,7 @@ def audit(study: Study) -> dict:
     audit.json is sealed and bound to what it judged (chain.py). Raises InputError when the study has no synthetic cohort, or one with a file
     that is damaged or that the synthesis did not make, before the audit or during it.
     """
-    folder, section, seed = study.private_folder("audit", "Verdicts on single clips, and what was found out about patients"), study.config.audit, study.config.seed
+    folder, section, seed = study.private_folder("audit"), study.config.audit, study.config.seed
     manifest = manifest_of_release(study)
     cohort, made = cohort_of(study), read_cohort(study.folder("synthetic"), splits=False)
     _all_listed(made, manifest)

@@ -48,6 +48,8 @@ class LatentStore:
             if [view.get_shape()[0] for view in views] != index["frames"].tolist():
                 raise ValueError("index and shards disagree about the number of frames")
         except (OSError, SafetensorError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            for path in sorted(folder.glob("shard-*")) if check is not None else ():
+                check(path)  # which of them is damaged
             raise InputError(f"{folder}: not a readable store of latents ({str(error).splitlines()[0]}); delete the folder and run the stage again") from error
         return cls(index, shards, shapes.pop())
 

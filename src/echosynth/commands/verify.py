@@ -7,7 +7,7 @@ from echosynth.audit.examine import RESULT
 from echosynth.audit.passport import LEDGER
 from echosynth.errors import InputError
 from echosynth.manifest import Manifest, differences
-from echosynth.private import is_private
+from echosynth.private import FOLDERS, README, is_private, readme
 from echosynth.records import RECORD
 from echosynth.run import ALL
 from echosynth.stages.budget import spent
@@ -35,16 +35,14 @@ def verify(study: Study) -> Verified:
     """Hashes the cohort, what every stage has left and what the audit has left; compares seals, keys and modes. Changes nothing."""
     found = Verified()
     _try(found, lambda: _cohort(study, found))
-    names = [stage.name for stage in ALL] + [IMPORTED]
-    for name in names:
-        if (study.folder(name) / RECORD).exists():
-            _try(found, lambda name=name: _stage(study, name, found))
+    for name in (*(stage.name for stage in ALL), IMPORTED):
+        _try(found, lambda name=name: _stage(study, name, found))
     for stage in ALL:
         if (study.folder(stage.name) / RECORD).exists():
             _try(found, lambda stage=stage: found.notes.extend(_stale(study, stage)))
     _try(found, lambda: _audit(study, found))
     _try(found, lambda: spent(study))
-    found.problems += _readable(study)
+    found.problems += (*_readmes(study), *_readable(study))
     return found
 
 
@@ -63,6 +61,9 @@ def _cohort(study: Study, found: Verified) -> None:
 
 
 def _stage(study: Study, name: str, found: Verified) -> None:
+    study.check_record(name)
+    if not (study.folder(name) / RECORD).exists():
+        return
     found.problems += study.look_over(name, full=True)
     found.count(study.summary(name)["artefacts"])
     strange = [f"{study.folder(name) / extra}: not of the stage {name}; move it out of the study" for extra in study.unlisted(name)]
@@ -84,6 +85,13 @@ def _audit(study: Study, found: Verified) -> None:
     for name, what in differences(study.folder("audit"), artefacts, full=True):
         found.problems.append(f"{study.folder('audit') / name}: {what} since the audit; {again}")
     found.count(artefacts)
+
+
+def _readmes(study: Study) -> Iterator[str]:
+    for name, holds in FOLDERS.items():
+        path = study.root / name / README
+        if path.parent.is_dir() and (not path.is_file() or path.read_bytes() != readme(holds).encode()):
+            yield f"{path}: missing or changed; delete it, and the next command that needs {path.parent} writes it again"
 
 
 def _readable(study: Study) -> Iterator[str]:

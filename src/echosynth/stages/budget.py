@@ -19,7 +19,7 @@ from echosynth.study import Stage, Study
 from echosynth.training.private import Private, chance
 
 GENERATORS = ("image", "video")
-_LEDGER, _HOLDS = "dp/spent.json", "What differential privacy was spent on, and the secret behind its noise"
+_LEDGER = "dp/spent.json"
 
 
 def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Private | None:
@@ -41,7 +41,7 @@ def private_training(study: Study, stage: Stage, patients: np.ndarray) -> Privat
         planned = [(chance(t.batch_size, count), t.steps) for t in (getattr(study.config, name).training for name in others)]
         noise = noise_for(section.epsilon, limit, planned, trainings(ledger))
         row = {"stage": stage.name, "key": key, "noise": noise, "rate": chance(training.batch_size, count), "steps": training.steps, "clip": section.clip, "patients": count}
-        study.private_folder("dp", _HOLDS)
+        study.private_folder("dp")
         write_sealed(study.root / _LEDGER, {"spent": [*ledger, row]}, study.seal_key)
         console.print(f"{stage.name}: differential privacy, noise {noise:.3g} times a patient's gradient; epsilon {epsilon(trainings([*ledger, row]), limit):.2f} is spent then")
         return noise
@@ -106,7 +106,7 @@ def _secret(study: Study) -> int:
 
     def make() -> None:
         if not path.exists():
-            study.private_folder("dp", _HOLDS)
+            study.private_folder("dp")
             write_sealed(path, {"secret": secrets.randbits(64)}, study.seal_key)
 
     processes.on_first(make)

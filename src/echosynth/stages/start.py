@@ -28,7 +28,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 def save_cohort(study: Study, cohort: Cohort) -> None:
     """Keeps the table of a cohort that was read, so that no stage inspects it again."""
-    folder = study.private_folder(COHORT_FOLDER, "The list of the private clips: names, patients, EFs and hashes")
+    folder = study.private_folder(COHORT_FOLDER)
     study.register_cohort(echonet.save_cohort(cohort, folder))
 
 
