@@ -19,7 +19,9 @@ _SEAL, _BYTES = "seal", 32
 
 
 class Key(bytes):
-    """The key of a study."""
+    """The key of a study, and the file that it was read from."""
+
+    path: Path
 
     @property
     def short(self) -> str:
@@ -54,7 +56,9 @@ def read_key(root: Path) -> Key:
         raise InputError(f"{path}: missing; restore it, or start a new study: nothing in this one can be trusted") from None
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: damaged; restore it, or start a new study: nothing in this one can be trusted") from error
-    return Key(key)
+    found = Key(key)
+    found.path = path
+    return found
 
 
 def write_sealed(path: Path, value: dict, key: Key) -> None:
@@ -77,7 +81,7 @@ def read_sealed(path: Path, key: Key, remedy: str) -> dict:
     if not isinstance(seal, str):
         raise InputError(f"{path}: not as echosynth wrote it (no seal); {remedy}")
     if seal.partition(":")[0] != key.short:
-        raise InputError(f"{path}: of another study, or damaged (sealed with another key); {remedy}")
+        raise InputError(f"{path}: not sealed with {key.path}; one of the two is of another study, or damaged; {remedy}")
     if not hmac.compare_digest(seal, key.digest(value)):
         raise InputError(f"{path}: changed since echosynth wrote it; {remedy}")
     return value

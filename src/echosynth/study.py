@@ -95,7 +95,8 @@ class Study(Records):
         try:
             values = read_yaml(root / CONFIG)
         except OSError as error:
-            raise InputError(f"{root}: not a study (no readable {CONFIG}); start one with: echosynth run {root} --cohort DIR") from error
+            remedy = "restore it" if (root / KEY_FILE).exists() else f"start one with: echosynth run {root} --cohort DIR"
+            raise InputError(f"{root}: not a study (no readable {root / CONFIG}); {remedy}") from error
         if not (root / KEY_FILE).exists() and _is_old(root):
             raise InputError(f"{root}: a study of an earlier echosynth (format 1), without hashes of its files; start a new one on its cohort, in a new folder")
         return cls(root, parse(values, str(root / CONFIG)))
