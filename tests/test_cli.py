@@ -82,6 +82,10 @@ def test_help_and_version(capsys):
         "metrics",
         "evaluate",
         "report",
+        "screen",
+        "audit",
+        "release",
+        "verify",
         "pretrain",
         "version",
     ]:
