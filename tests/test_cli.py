@@ -213,3 +213,11 @@ def test_a_study_is_gone_on_with_by_its_name_alone(tmp_path):
         open_or_create(root, seed=3)
     with pytest.raises(InputError, match="other options"):
         open_or_create(root, preset_name="demo")
+
+
+def test_a_study_is_not_started_inside_a_cohort(tmp_path):
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "FileList.csv").touch()
+    with pytest.raises(InputError, match=r"cohort/study: lies in the cohort .*; give a folder outside"):
+        open_or_create(tmp_path / "cohort" / "study", tmp_path / "cohort", "smoke")
+    assert not (tmp_path / "cohort" / "study").exists()

@@ -34,9 +34,15 @@ def check_goal(goal: Path, option: str) -> Path:
     for parent in path.parents:
         if (parent / _STUDY).exists() or (parent / _JOINT).exists():
             raise InputError(f"{option} {goal}: lies in the study {parent}; give a folder outside")
-        if (parent / _COHORT).exists():
-            raise InputError(f"{option} {goal}: lies in the cohort {parent}; give a folder outside")
+    check_outside_cohorts(path, f"{option} {goal}")
     return path
+
+
+def check_outside_cohorts(path: Path, what: str) -> None:
+    """Raises InputError about `what` when a folder lies in a cohort, which is nobody's to write in."""
+    for parent in path.resolve().parents:
+        if (parent / _COHORT).exists():
+            raise InputError(f"{what}: lies in the cohort {parent}; give a folder outside")
 
 
 @contextmanager

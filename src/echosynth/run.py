@@ -9,6 +9,7 @@ from echosynth import processes
 from echosynth.cohort.echonet import SAVED, read_cohort
 from echosynth.config import StudyConfig, parse, preset
 from echosynth.errors import InputError
+from echosynth.folders import check_outside_cohorts
 from echosynth.private import can_start
 from echosynth.progress import console
 from echosynth.report import page
@@ -75,6 +76,8 @@ def open_or_create(
         cohort, skip_bad = cohort or study.cohort_path, study.skip_bad
     elif not can_start(root):
         raise InputError(f"{root}: not a study and not empty; give a new folder")
+    else:
+        check_outside_cohorts(root, str(root))
     found = read_cohort(cohort, skip_bad=skip_bad)
     for line in found.skipped:
         console.print(f"left out: {line}", markup=False)
