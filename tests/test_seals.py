@@ -47,7 +47,7 @@ def test_every_flipped_bit_of_a_note_is_noticed(tmp_path, key):
 def test_an_edited_note_and_one_of_another_key_are_told_apart(tmp_path, key):
     path = tmp_path / "note.json"
     write_sealed(path, VALUE, key)
-    with pytest.raises(InputError, match="not sealed with .*one of the two is of another study"):
+    with pytest.raises(InputError, match=r"not sealed with .*one of the two is of another study"):
         read_sealed(path, make_key(tmp_path.parent), "restore it")
     note = json.loads(path.read_text())
     path.write_text(json.dumps(note | {"b": 3}))
