@@ -11,6 +11,11 @@ console = Console(stderr=True, highlight=False)
 _PLAIN_EVERY = 30.0  # seconds between lines where nobody watches a bar
 
 
+def say(line: str) -> None:
+    """Prints one line to standard error as it is, however long: a path in it stays whole."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
     """Yields `advance(n=1, note="")`; `done` units were finished before (a resumed run)."""

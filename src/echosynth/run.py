@@ -11,7 +11,7 @@ from echosynth.config import StudyConfig, parse, preset
 from echosynth.errors import InputError
 from echosynth.folders import check_outside_cohorts
 from echosynth.private import can_start
-from echosynth.progress import console
+from echosynth.progress import console, say
 from echosynth.report import page
 from echosynth.stages import STAGES
 from echosynth.stages.start import COHORT_FOLDER, save_cohort
@@ -80,7 +80,7 @@ def open_or_create(
         check_outside_cohorts(root, str(root))
     found = read_cohort(cohort, skip_bad=skip_bad)
     for line in found.skipped:
-        console.print(f"left out: {line}", markup=False)
+        say(f"left out: {line}")
     study = Study.create(root, config, cohort, found.fingerprint, skip_bad)
     save_cohort(study, found)
     return study

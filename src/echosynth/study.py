@@ -33,7 +33,7 @@ from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, read_json, sweep
 from echosynth.manifest import difference_once, entry_of, manifest_of, root_hash
 from echosynth.private import COHORT, CONFIG, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
-from echosynth.progress import console
+from echosynth.progress import say
 from echosynth.records import BEGUN, RECORD, Records
 from echosynth.seals import KEY_FILE, make_key, read_sealed, write_sealed
 
@@ -126,7 +126,7 @@ class Study(Records):
         except FileNotFoundError:
             lines = [f"{self.root / OPTIONS}: missing, so edits of {path} since the last command are not known"]
         for line in lines:
-            console.print(line, markup=False)
+            say(line)
         if lines:
             self._note_options()
 
@@ -249,7 +249,7 @@ class Study(Records):
         except FileNotFoundError:
             return False
         except InputError as error:  # nobody can say what the work was for
-            console.print(str(error), markup=False)
+            say(str(error))
             return False
 
     def _clear(self, stage: Stage, folder: Path) -> None:
@@ -312,7 +312,7 @@ class Study(Records):
         reason, again = self.why(stage), (self.folder(stage.name) / RECORD).exists()
         key = self.prepare(stage)
         if again:
-            console.print(f"{stage.name}: is made again, because {reason}", markup=False)
+            say(f"{stage.name}: is made again, because {reason}")
         return key
 
 

@@ -33,7 +33,7 @@ from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.private import README
-from echosynth.progress import console, progress
+from echosynth.progress import progress, say
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.seals import Key
 from echosynth.stages.regressor import Reader
@@ -328,7 +328,7 @@ class _Journal:
             if entry is not None:
                 self.done[entry["slot"]] = entry
             elif damage and number < len(lines):  # the last line may be cut off by a kill
-                console.print(f"{damage.format(where=f'{path} line {number}')}; the clip is made again", markup=False)
+                say(f"{damage.format(where=f'{path} line {number}')}; the clip is made again")
         with atomic_file(path) as partial:
             partial.write_text("".join(self._line(entry) for entry in self.done.values()))
 
