@@ -193,7 +193,15 @@ def test_bfloat16_trains_float32_weights(tmp_path):
     assert set(seen) == {torch.bfloat16} and model.out.weight.dtype == torch.float32
 
 
-def test_signal_leaves_a_checkpoint(tmp_path):
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_signal_leaves_a_checkpoint(tmp_path, heard):
     count = iter(range(100))
 
     def interrupting(*arguments) -> dict:
@@ -212,7 +220,7 @@ def test_signal_leaves_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_a_signal_does_not_wait_for_a_batch_that_takes_long(tmp_path, step):
+def test_a_signal_does_not_wait_for_a_batch_that_takes_long(tmp_path, step, heard):
     asked, release = threading.Event(), threading.Event()
 
     def slow(samples: range) -> dict:
@@ -228,7 +236,6 @@ def test_a_signal_does_not_wait_for_a_batch_that_takes_long(tmp_path, step):
 
     whole, again = toy(), toy()
     fit(whole, loss, batch, CONFIG, tmp_path / "whole", 3, "toy")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     since = time.monotonic()
     threading.Thread(target=interrupt).start()
     try:
@@ -237,7 +244,6 @@ def test_a_signal_does_not_wait_for_a_batch_that_takes_long(tmp_path, step):
         assert time.monotonic() - since < 5
     finally:
         release.set()
-        signal.signal(signal.SIGINT, before)
     checkpoint = tmp_path / "parts" / "checkpoint" / "checkpoint.safetensors"
     assert checkpoint.exists() == (step > 0)
     if step:
