@@ -248,7 +248,7 @@ def changed(group: Group) -> list[str]:
             problems.append(f"{verb} has other results than alone")
     released = sum(group.verbs[number] == "release" for number in winners)
     ledger = group.study / LEDGER
-    entries = len(json.loads(ledger.read_text())) if ledger.exists() else 0
+    entries = len(json.loads(ledger.read_text())["releases"]) if ledger.exists() else 0
     if entries != released:
         problems.append(f"{released} releases, {entries} in the ledger")
     return problems

@@ -52,10 +52,12 @@ VOLATILE = TIMES | {
     "seal",
     "size",
     "sha256",
+    "root",
+    "inputs",
     "bytes",
     "out",
     "earlier_releases",
-}  # of a page the size depends on its times
+}  # of a page, and of metrics.json, size and hash depend on times
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d[\d,.]*\s(s|min|h|MB|GB)\b")
 
 

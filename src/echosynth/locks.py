@@ -63,7 +63,7 @@ def _take(root: Path, folder: Path, command: str) -> int:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(_busy(folder, _owner(handle))) from error
+            raise InputError(_busy(folder, _patiently(handle))) from error
         owner = _owner(handle)
         elsewhere = owner and owner.get("host") != socket.gethostname()
         if elsewhere and time.time() - os.fstat(handle).st_mtime < SILENT:
@@ -84,6 +84,14 @@ def _owner(handle: int) -> dict:
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}
+
+
+def _patiently(handle: int) -> dict:
+    """The owner of a lock that is held; it may have taken it this very moment and not yet said who it is."""
+    deadline = time.monotonic() + 1.0
+    while not (owner := _owner(handle)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return owner
 
 
 def _busy(folder: Path, owner: dict) -> str:
