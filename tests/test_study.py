@@ -8,6 +8,7 @@ import pytest
 from echosynth.config import SynthesisSection, preset
 from echosynth.errors import InputError
 from echosynth.files import USER_UMASK
+from echosynth.private import CLEARED
 from echosynth.study import Stage, Study
 
 
@@ -300,3 +301,11 @@ def test_a_lost_record_is_named_and_nothing_is_deleted(study):
         with pytest.raises(InputError, match=r"autoencoder/stage\.json: missing, though .*part1 is there; restore it, or move"):
             work()
     assert (study.folder("autoencoder") / "part1").exists()
+
+
+def test_what_a_killed_command_was_clearing_is_cleared_by_the_next(study):
+    doomed = study.root / CLEARED.format("0" * 16)
+    doomed.mkdir()
+    (doomed / "half").touch()
+    with study.at_work("run"):
+        assert not doomed.exists()

@@ -21,6 +21,7 @@ FOLDERS = {  # of a study, besides those of its stages, with what they hold
     "screening": "Verdicts on single clips",
     "dp": "What differential privacy was spent on, and the secret behind its noise",
 }
+CLEARED = ".{}.cleared"  # a folder of the study that is being cleared
 _JOINT = "joint.json"
 _BEFORE_START = {LOCK, KEY_FILE, COHORT, OPTIONS, "cohort"}  # what a start that was interrupted may have left
 
@@ -42,6 +43,8 @@ def working(root: Path, command: str) -> Iterator[None]:
         if made:
             root.chmod(0o777 & ~USER_UMASK)  # or nobody could reach what is public in it
         held.enter_context(exclusive(root, command))
+        for doomed in root.glob(CLEARED.format("*")):
+            shutil.rmtree(doomed)  # a command was killed while it cleared a folder
 
     try:
         with ExitStack() as held:

@@ -32,7 +32,7 @@ from echosynth.config import StudyConfig, changes, parse, read_yaml
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, read_json, sweep
 from echosynth.manifest import difference_once, entry_of, manifest_of, root_hash
-from echosynth.private import COHORT, CONFIG, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
+from echosynth.private import CLEARED, COHORT, CONFIG, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
 from echosynth.progress import say
 from echosynth.records import BEGUN, RECORD, Records
 from echosynth.seals import KEY_FILE, make_key, read_sealed, write_sealed
@@ -257,10 +257,9 @@ class Study(Records):
         strange = [name for name in self.unlisted(stage.name) if name not in stage.scratch] if (folder / RECORD).exists() else []
         if strange:
             raise InputError(f"{folder / strange[0]}: not of the stage {stage.name}, whose folder is to be cleared; move it out of the study")
-        doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.cleared")
+        doomed = folder.with_name(CLEARED.format(secrets.token_hex(8)))
         os.replace(folder, doomed)  # a kill in the middle leaves no half of it under its name
-        for path in self.root.glob(f".{folder.name}.*.cleared"):
-            shutil.rmtree(path)
+        shutil.rmtree(doomed)
 
     def finish(self, stage: Stage, key: str, summary: dict, seconds: float) -> None:
         """Declares the stage done. `memory_mb` is the peak of this process so far (MB, resident)."""
