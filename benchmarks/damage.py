@@ -143,11 +143,16 @@ def attempt(case: Case, whole: dict[str, dict], study: Path, other: Path, folder
         path = victim / case.name
         return (path.read_bytes() if path.exists() else None) == made
 
+    reported = False  # an edited study.yaml is named by the first command after the edit, and by no later one
+
     def judged(verb: str) -> str:
+        nonlocal reported
         outcome = command(words_of(verb, victim, work), work)
+        reported = reported or (case.name == "study.yaml" and named(case.name, outcome))
         said[verb] = f"exit {outcome.code}: {outcome.line}" + (f"\n{outcome.said}" if keep else "")
         results = results_of(verb, victim, work, outcome)
-        return judge(case.name, outcome, results, whole[verb], still())
+        verdict = judge(case.name, outcome, results, whole[verb], still())
+        return "named" if verdict == "silent" and reported else verdict
 
     for verb in case.verbs:
         verdict = judged(verb)
@@ -179,7 +184,7 @@ def judge(name: str, outcome: Outcome, results: dict, whole: dict, still: bool) 
     names = (results.keys() | whole["results"].keys()) - ({name} if still else set())
     if all(results.get(key) == whole["results"].get(key) for key in names):
         return "no matter" if still else "mended"
-    return "named" if name == "study.yaml" and named(name, outcome) else "silent"
+    return "silent"
 
 
 def judge_verify(name: str, outcome: Outcome, intact: bool, said: dict) -> str:
