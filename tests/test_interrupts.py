@@ -142,3 +142,32 @@ def test_what_is_queued_is_cancelled_and_what_is_running_is_not_waited_for():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(done) <= 2
+
+
+EARLY = """
+import builtins, time
+real = builtins.__import__
+def slow(name, *arguments, **options):
+    if name == "typer":
+        print("ready", flush=True)
+        time.sleep(60)
+    return real(name, *arguments, **options)
+builtins.__import__ = slow
+from echosynth.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_still_being_imported_ends_with_one_line(monkeypatch, number, code):
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
+    try:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([sys.executable, "-c", EARLY], start_new_session=True, stdout=pipe, stderr=pipe, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code and err.strip() == LINE

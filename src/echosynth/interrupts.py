@@ -20,6 +20,7 @@ PATIENCE = 1.5  # seconds that the main thread has, after a signal, to end by it
 _received: list[int] = []
 _holds: list[object] = []
 _said = threading.Event()
+_watching = threading.Event()
 
 
 @contextmanager
@@ -59,8 +60,11 @@ def watch() -> None:
     """Makes Ctrl-C and SIGTERM end this command, within `PATIENCE` and a little, and a second one at once.
 
     They raise KeyboardInterrupt in the main thread; where that does not end the process in time, a thread does.
-    A signal that is ignored stays ignored. To be called once, from the main thread.
+    A signal that is ignored stays ignored. To be called from the main thread; a second call changes nothing.
     """
+    if _watching.is_set():
+        return
+    _watching.set()
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     for number in SIGNALS:
