@@ -80,7 +80,6 @@ pretrain: setup-runtime
 
 lint: setup
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/ruff format --check --line-length 180
 
 # Asks the index, on Python 3.11, and takes minutes. Versions stay unless UPGRADE says otherwise: make lock UPGRADE=--upgrade, or UPGRADE='--upgrade-package NAME'.
 lock: $(TOOLS)/.installed
