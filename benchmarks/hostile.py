@@ -559,8 +559,9 @@ def open_cohort(good: Path, case: Path, name: str) -> tuple[str, str]:
         lines.append(str(error))
     if lines:
         return "refused", lines[0]
-    if not report.clips.drop(columns=["digest"]).equals(right.clips.drop(columns=["digest"])):
-        columns = [one for one in right.clips if one != "digest" and list(report.clips[one]) != list(right.clips[one])]
+    files = ["size", "mtime_ns", "sha256"]
+    if not report.clips.drop(columns=files).equals(right.clips.drop(columns=files)):
+        columns = [one for one in right.clips if one not in files and list(report.clips[one]) != list(right.clips[one])]
         return "otherwise", f"{', '.join(columns)}: {report.clips[columns].to_dict('list')}"[:200]
     before, rate = read_clip(video_path(good / "cohort", name))
     return ("equal" if clip.shape == before.shape and (clip == before).all() and fps == rate else "numbers"), ""
