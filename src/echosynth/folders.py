@@ -15,7 +15,7 @@ from echosynth.files import read_json, write_json
 from echosynth.locks import LOCK, exclusive
 
 BEGUN = "begun.json"
-_STUDY, _JOINT, _COHORT = "study.yaml", "joint.json", "FileList.csv"
+STUDY, JOINT, _COHORT = "study.yaml", "joint.json", "FileList.csv"  # what makes a folder a study, several, a cohort
 
 
 def check_goal(goal: Path, option: str) -> Path:
@@ -32,7 +32,7 @@ def check_goal(goal: Path, option: str) -> Path:
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{option} {goal}: exists and is not empty; give a new folder")
     for parent in path.parents:
-        if (parent / _STUDY).exists() or (parent / _JOINT).exists():
+        if (parent / STUDY).exists() or (parent / JOINT).exists():
             raise InputError(f"{option} {goal}: lies in the study {parent}; give a folder outside")
     check_outside_cohorts(path, f"{option} {goal}")
     return path

@@ -14,18 +14,18 @@ from echosynth import processes
 from echosynth.config import JointSection, StudyConfig, preset
 from echosynth.errors import InputError
 from echosynth.files import read_json, write_json
+from echosynth.folders import JOINT, STUDY
 from echosynth.private import can_start
 from echosynth.run import ALL, carry_out, configure, open_or_create
 from echosynth.study import Study
 
-_NAMES = "joint.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 PUBLISHED_FRAMES = {"pediatric": 128}  # by the beginning of a cohort's name; the preset paper's own length is that of EchoNet-Dynamic
 
 
 def is_joint(root: Path) -> bool:
     """Is there a run of several cohorts in this folder?"""
-    return (root / _NAMES).exists()
+    return (root / JOINT).exists()
 
 
 def named(cohorts: list[str]) -> dict[str, Path]:
@@ -43,10 +43,10 @@ def named(cohorts: list[str]) -> dict[str, Path]:
 
 def _studies(root: Path) -> list[str]:
     """The names in joint.json. Raises InputError where it is damaged."""
-    described = read_json(root / _NAMES)
+    described = read_json(root / JOINT)
     names = described.get("studies") if isinstance(described, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names) or len(names) < 2:
-        raise InputError(f"{root / _NAMES}: damaged; write the names of the studies in it again, the lead first: {{\"studies\": [...]}}")
+        raise InputError(f"{root / JOINT}: damaged; write the names of the studies in it again, the lead first: {{\"studies\": [...]}}")
     return names
 
 
@@ -69,13 +69,13 @@ def open_or_create_joint(
             raise InputError(f"{root}: no run of several cohorts there yet; start one with --cohort NAME=PATH --cohort NAME=PATH")
         if not can_start(root):
             raise InputError(f"{root}: not empty; give a new folder")
-        write_json(root / _NAMES, {"studies": list(cohorts)})
+        write_json(root / JOINT, {"studies": list(cohorts)})
     names = _studies(root)
     if cohorts and list(cohorts) != names:
         raise InputError(f"{root}: was started with the cohorts {', '.join(names)}; give the same ones in the same order, or a new folder")
     studies = []
     for name in names:
-        exists = (root / name / "study.yaml").exists()
+        exists = (root / name / STUDY).exists()
         base: StudyConfig = Study.open(root / name).config if exists and preset_name is None and width is None else preset(preset_name or "demo", width)
         length = next((frames for start, frames in PUBLISHED_FRAMES.items() if name.startswith(start)), None)
         if base.preset == "paper" and length and not exists:

@@ -10,11 +10,12 @@ from pathlib import Path
 from echosynth import processes
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, PRIVATE_FOLDER, USER_UMASK, atomic_file, is_partial
+from echosynth.folders import JOINT, STUDY
 from echosynth.locks import LOCK, exclusive
 from echosynth.seals import KEY_FILE
 
 README = "README.md"
-CONFIG, COHORT, OPTIONS = "study.yaml", "cohort.json", "options.json"  # in the folder of a study
+COHORT, OPTIONS = "cohort.json", "options.json"  # in the folder of a study
 FOLDERS = {  # of a study, besides those of its stages, with what they hold
     "cohort": "The list of the private clips: names, patients, EFs and hashes",
     "audit": "Verdicts on single clips, and what was found out about patients",
@@ -22,7 +23,6 @@ FOLDERS = {  # of a study, besides those of its stages, with what they hold
     "dp": "What differential privacy was spent on, and the secret behind its noise",
 }
 CLEARED = ".{}.cleared"  # a folder of the study that is being cleared
-_JOINT = "joint.json"
 _BEFORE_START = {LOCK, KEY_FILE, COHORT, OPTIONS, "cohort"}  # what a start that was interrupted may have left
 
 
@@ -36,7 +36,7 @@ def working(root: Path, command: str) -> Iterator[None]:
 
     def lock() -> None:
         nonlocal made
-        if not (can_start(root) or (root / CONFIG).exists() or (root / _JOINT).exists()):
+        if not (can_start(root) or (root / STUDY).exists() or (root / JOINT).exists()):
             raise InputError(f"{root}: not a study and not empty; give a new folder")
         made = not root.exists()
         root.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from echosynth.errors import InputError
 from echosynth.files import is_partial
+from echosynth.folders import BEGUN
 from echosynth.manifest import Manifest, difference_once, differences, files_of
 from echosynth.private import README
 from echosynth.seals import Key, read_key, read_sealed
 
-RECORD, BEGUN = "stage.json", "begun.json"
+RECORD = "stage.json"
 
 
 class Records:

@@ -9,7 +9,7 @@ from echosynth import processes
 from echosynth.cohort.echonet import SAVED, read_cohort
 from echosynth.config import StudyConfig, parse, preset
 from echosynth.errors import InputError
-from echosynth.folders import check_outside_cohorts
+from echosynth.folders import STUDY, check_outside_cohorts
 from echosynth.private import can_start
 from echosynth.progress import console, say
 from echosynth.report import page
@@ -62,7 +62,7 @@ def open_or_create(
 
     `config` is the whole configuration, instead of a preset (and its width) and options. The cohort is inspected once, when the study is started. Raises InputError for a bad option, a bad cohort, or a study of something else.
     """
-    exists = (root / "study.yaml").exists()
+    exists = (root / STUDY).exists()
     if not exists and cohort is None:
         raise InputError(f"{root}: no study there yet; start one with --cohort DIR")
     if config is None:

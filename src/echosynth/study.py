@@ -31,10 +31,12 @@ from echosynth import __version__, processes
 from echosynth.config import StudyConfig, changes, parse, read_yaml
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, read_json, sweep
+from echosynth.folders import BEGUN
+from echosynth.folders import STUDY as CONFIG
 from echosynth.manifest import difference_once, entry_of, manifest_of, root_hash
-from echosynth.private import CLEARED, COHORT, CONFIG, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
+from echosynth.private import CLEARED, COHORT, FOLDERS, OPTIONS, README, can_start, set_modes, working, write_readme
 from echosynth.progress import say
-from echosynth.records import BEGUN, RECORD, Records
+from echosynth.records import RECORD, Records
 from echosynth.seals import KEY_FILE, make_key, read_sealed, write_sealed
 
 FORMAT = 2  # raised when what a stage leaves in its folder changes its meaning
