@@ -9,9 +9,9 @@ from scipy.stats import norm
 from torch.nn import functional as F
 
 from echosynth.generative.flow import interpolate
+from echosynth.metrics.ranking import mann_whitney
 from echosynth.networks.denoiser import DenoiserConfig
 from echosynth.privacy.attacks import auc_interval, by_patient, membership
-from echosynth.privacy.pairs import mann_whitney
 from echosynth.privacy.probes import cross_fitted, diffusion_error, diffusion_norm, flow_error, flow_norm, nearest_scores, probe, votes
 from echosynth.privacy.screen import rate
 

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -172,15 +173,33 @@ def clip_writer(path: Path, fps: float, quantiser: int = FINEST) -> Iterator[Cli
     assert fps > 0
     with atomic_file(path) as partial, partial.open("wb") as raw:
         file = _Remembering(raw)
-        with av.open(file, "w", format="avi", options={"fflags": "+bitexact"}) as container:
-            writer = ClipWriter(container, fps, quantiser)
+        with _encoder(file, fps, quantiser) as writer:
             yield writer
-            writer.finish()
         raw.flush()
         if file.error is not None:
             raise file.error
         if writer.discarded:
             partial.unlink()
+
+
+def through_codec(clip: np.ndarray, quantiser: int = FINEST) -> np.ndarray:
+    """What `read_clip` gives of uint8 (T, H, W) that `write_clip` wrote, without a file."""
+    file = BytesIO()
+    with _encoder(file, 25.0, quantiser) as writer:
+        writer.write(clip)
+    file.seek(0)
+    with av.open(file, format="avi") as container:
+        container.streams.video[0].thread_count = 1
+        return np.stack([_grey(frame) for frame in container.decode(video=0)])
+
+
+@contextmanager
+def _encoder(file: Any, fps: float, quantiser: int) -> Iterator[ClipWriter]:
+    """An AVI in `file`, an object that is written to, for as long as the block runs."""
+    with av.open(file, "w", format="avi", options={"fflags": "+bitexact"}) as container:
+        writer = ClipWriter(container, fps, quantiser)
+        yield writer
+        writer.finish()
 
 
 class _Remembering:

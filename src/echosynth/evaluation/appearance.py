@@ -28,7 +28,7 @@ def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: flo
 
     `joins` are the frames of long synthetic clips whose difference from the one before comes of piecing them together. Raises InputError when a video cannot be read.
     """
-    chosen = {"real": _spread(held_out, clips), "synthetic": _spread(synthetic.clips, clips)}
+    chosen = {"real": spread(held_out, clips), "synthetic": spread(synthetic.clips, clips)}
 
     def look(one: tuple[str, int, Path]) -> tuple[dict, dict[str, np.ndarray], pd.DataFrame, Seams | None]:
         kind, number, path = one
@@ -88,6 +88,6 @@ def _distances(vectors: dict[str, list[dict[str, np.ndarray]]], patients: np.nda
     return metrics
 
 
-def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most `most` rows, evenly over the table."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]

@@ -10,12 +10,14 @@ from echosynth import processes
 from echosynth.cohort.echonet import Cohort
 from echosynth.config import EvaluationSection
 from echosynth.evaluation.appearance import appearance
+from echosynth.evaluation.detectability import detectability
 from echosynth.evaluation.fidelity import likeness
 from echosynth.evaluation.hearts import hearts
 from echosynth.evaluation.trainings import train_all
 from echosynth.evaluation.usefulness import usefulness
 from echosynth.files import atomic_file
 from echosynth.metrics.encoders import InDomain
+from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.kinds import kind_of
 
 
@@ -29,11 +31,21 @@ class Volumes:
 
 
 def compare(
-    real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, regressor: Path, seed: int, fps: float, measured: Volumes | None = None, joins: tuple[int, ...] = ()
+    real: Cohort,
+    synthetic: Cohort,
+    section: EvaluationSection,
+    folder: Path,
+    regressor: Path,
+    seed: int,
+    fps: float,
+    measured: Volumes | None = None,
+    joins: tuple[int, ...] = (),
+    autoencoder: Autoencoder | None = None,
 ) -> dict:
     """The flat figures of `section` (null where one means nothing, with the reason beside it), the same on all processes; leaves the tables of the plots in `folder`, without names.
 
-    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`. Goes on where an interrupted call stopped. Raises InputError
+    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`, `autoencoder` as in `detectability`. Goes on where an
+    interrupted call stopped. Raises InputError
     for a bad detector and for a video that cannot be read.
     """
     encoder = InDomain.open(regressor, section.network)
@@ -46,6 +58,7 @@ def compare(
         metrics |= found
         found, clips, motion = appearance(real, rows, synthetic, fps, section.clips, joins, seed)
         metrics |= found
+        metrics |= detectability(real, rows, synthetic, fps, section, autoencoder, seed)
         for name, table in (("coverage", coverage), ("temporal", clips), ("motion", motion)):
             if not table.empty:
                 with atomic_file(folder / f"{name}.parquet") as partial:

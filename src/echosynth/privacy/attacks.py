@@ -11,22 +11,12 @@ from math import ceil, isnan
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
 
-from echosynth.privacy.pairs import mann_whitney
+from echosynth.metrics.ranking import Auc, auc_interval, mann_whitney
 from echosynth.privacy.screen import Rate, rate
 
 FALSE_ALARMS = (0.001, 0.01)
 WORST = 0.01
-
-
-class Auc(NamedTuple):
-    """Chance that a member scores above a stranger, with its interval at 95 %; NaN where one side is empty."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Caught(NamedTuple):
@@ -114,27 +104,6 @@ def membership(
         worst=_worst(members, strangers),
         strata={group: Stratum(len(m), len(s), auc_interval(mann_whitney(m, s), len(m), len(s))) for group, (m, s) in groups.items()},
     )
-
-
-def auc_interval(auc: float, members: int, strangers: int, confidence: float = 0.95) -> Auc:
-    """The interval of an AUC of so many members and strangers: all theta with |auc - theta| <= z sqrt(V(theta)),
-
-        V(theta) = theta (1 - theta) (1 + ((m + n) / 2 - 1) ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (m n)
-
-    (Newcombe 2006, Stat. Med. 25, 559, method 5, after Hanley & McNeil 1982). It has width even where all members score above all strangers.
-    """
-    if isnan(auc):
-        return Auc(auc, auc, auc)
-    z, each = norm.ppf((1 + confidence) / 2), (members + strangers) / 2 - 1
-
-    def excess(theta: float) -> float:
-        spread = theta * (1 - theta) * (1 + each * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (members * strangers)
-        return (auc - theta) ** 2 - z**2 * spread
-
-    edge = 1e-9  # at 0 and 1 themselves the spread vanishes
-    low = brentq(excess, 0, min(auc, 1 - edge)) if auc > edge else 0.0
-    high = brentq(excess, max(auc, edge), 1) if auc < 1 - edge else 1.0
-    return Auc(auc, float(low), float(high))
 
 
 def _caught(members: np.ndarray, strangers: np.ndarray, allowed: float) -> Caught:

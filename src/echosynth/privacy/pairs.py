@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 from torch import Tensor
+
+from echosynth.metrics.ranking import mann_whitney
 
 
 class PairAuc(NamedTuple):
@@ -23,11 +24,3 @@ def pair_auc(embeddings: Tensor, patients: Sequence, clips: Sequence) -> PairAuc
     cosines, same_patient, same_clip = cosines[first, second], patient[first] == patient[second], clip[first] == clip[second]
     others = cosines[~same_patient]
     return PairAuc(mann_whitney(cosines[same_patient & ~same_clip], others), mann_whitney(cosines[same_clip], others))
-
-
-def mann_whitney(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The AUC: the share of (positive, negative) pairs in the right order, ties half (Mann & Whitney 1947); NaN without any."""
-    if not len(positives) or not len(negatives):
-        return float("nan")
-    ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)].sum()
-    return float((ranks - len(positives) * (len(positives) + 1) / 2) / (len(positives) * len(negatives)))

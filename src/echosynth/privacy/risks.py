@@ -18,8 +18,8 @@ from scipy.cluster.vq import kmeans2
 from scipy.stats import norm
 from torch import Tensor
 
+from echosynth.metrics.ranking import mann_whitney
 from echosynth.privacy.neighbours import nearest
-from echosynth.privacy.pairs import mann_whitney
 from echosynth.privacy.screen import Rate, rate
 from echosynth.randomness import numpy_rng
 

@@ -37,6 +37,7 @@ def run(study: Study) -> dict:
         config.video.fps,
         _measured(study, synthetic.clips["name"]),
         seam_frames(config.video.network, config.synthesis),
+        trained(study, "autoencoder", torch.device("cuda" if torch.cuda.is_available() else "cpu")),
     )
 
     def finish() -> dict:
