@@ -44,9 +44,8 @@ def compare(
 ) -> dict:
     """The flat figures of `section` (null where one means nothing, with the reason beside it), the same on all processes; leaves the tables of the plots in `folder`, without names.
 
-    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`, `autoencoder` as in `detectability`. Goes on where an
-    interrupted call stopped. Raises InputError
-    for a bad detector and for a video that cannot be read.
+    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`, `autoencoder` as in `detectability`.
+    Goes on where an interrupted call stopped. Raises InputError for a bad detector and for a video that cannot be read.
     """
     encoder = InDomain.open(regressor, section.network)
     trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor))
