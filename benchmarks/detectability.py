@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.video import through_codec
 from echosynth.evaluation.appearance import spread
-from echosynth.evaluation.detectability import VIEWS, look, tell_apart
+from echosynth.evaluation.detectability import VIEWS, look, separate
 from echosynth.metrics.detectability import matched
 from echosynth.metrics.ranking import Auc
 from echosynth.randomness import numpy_rng
@@ -82,7 +82,7 @@ def power(cohort: Cohort, options: argparse.Namespace) -> None:
     for name, function, strength in rows:
         other = look(cohort, others, options.fps, options.seed, None if function is None else lambda frames, f=function, s=strength: f(frames, s))
         start = time.monotonic()
-        found = tell_apart({name: (real, other)}, options.steps, options.seed)
+        found = separate({name: (real, other)}, options.steps, options.seed)
         cells = [_cell(found[name, view.name]) for view in VIEWS]
         print(f"| {name} | {' | '.join(cells)} | {time.monotonic() - start:.0f} |", flush=True)
 
@@ -92,7 +92,7 @@ def floors(cohort: Cohort, options: argparse.Namespace) -> None:
     found: dict[str, list[Auc]] = {view.name: [] for view in VIEWS}
     for draw in range(options.null):
         sides = [look(cohort, rows, options.fps, options.seed + draw) for rows in _halves(cohort.clips, options.clips, options.seed, draw)]
-        for (_, view), auc in tell_apart({"": (sides[0], sides[1])}, options.steps, options.seed + draw).items():
+        for (_, view), auc in separate({"": (sides[0], sides[1])}, options.steps, options.seed + draw).items():
             found[view].append(auc)
     print(f"{options.null} pairs of sets\n\n| view | mean | sd | intervals that hold 0.5 |\n|---|---|---|---|")
     for view, aucs in found.items():

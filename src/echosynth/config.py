@@ -147,7 +147,7 @@ class EvaluationSection(Section):
     )
     curve: tuple[float, ...] = Field((0.25, 1.0, 4.0), max_length=100, description="numbers of synthetic clips for TSTR, as multiples of the real training clips")
     clips: int = Field(256, ge=1, le=_CLIPS, description="of each kind at most, for statistics of the pixels")
-    detectability_clips: int = Field(240, ge=0, le=2000, description="a side at most, on which classifiers try to tell synthetic from real clips; 0 = no such figures")
+    detectability_clips: int = Field(240, ge=0, le=2000, description="a side at most, on which classifiers try to separate synthetic from real clips; 0 = no such figures")
     detectability_steps: int = Field(250, ge=1, le=_CLIPS, description="of the training of each of these classifiers")
     detectors: tuple[str, ...] = Field((), max_length=16, description="i3d=FILE, inception=FILE: TorchScript files, for FVD and FID as published")
     trust_detectors: bool = Field(False, description="open them although a TorchScript file can run any code of its author")

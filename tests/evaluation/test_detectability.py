@@ -11,7 +11,7 @@ from echosynth.cohort.echonet import read_cohort, write_filelist
 from echosynth.cohort.video import read_clip, through_codec, write_clip
 from echosynth.config import preset
 from echosynth.evaluation import detectability as module
-from echosynth.evaluation.detectability import FLOOR, OFFSETS, PIECES, STILLS, View, detectability, look, tell_apart
+from echosynth.evaluation.detectability import FLOOR, OFFSETS, PIECES, STILLS, View, detectability, look, separate
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
 from toy_hearts import beating_ellipse
 
@@ -70,7 +70,7 @@ def test_a_population_written_twice_is_not_told_apart_and_a_blurred_one_is(cohor
     blur = lambda frames: gaussian_filter(frames, (0, 0.8, 0.8))  # noqa: E731
     sides = {name: look(real, others, 32.0, 0, change) for name, change in (("once", None), ("twice", through_codec), ("blurred", blur))}
     first = look(real, one, 32.0, 0)
-    found = tell_apart({name: (first, side) for name, side in sides.items()}, 40, 0, SMALL)
+    found = separate({name: (first, side) for name, side in sides.items()}, 40, 0, SMALL)
     for view in SMALL:
         for name in ("once", "twice"):
             assert found[name, view.name].low <= 0.5 <= found[name, view.name].high, (name, view.name)

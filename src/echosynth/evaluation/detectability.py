@@ -1,4 +1,4 @@
-"""Can a classifier tell synthetic clips from real ones? Single frames at four sizes, and pieces of clips; beside it real against other real clips, and what the autoencoder and the generators each give away.
+"""Can a classifier separate synthetic clips from real ones? Single frames at four sizes, and pieces of clips; beside it real against other real clips, and what the autoencoder and the generators each give away.
 
 Both sides are coded and floored alike: whatever a clip comes from, its frames are brought to 112 x 112 pixels, written and read once by the product's own codec, and grey levels under `FLOOR` are black. A grid of
 JPEG blocks on one side alone would be an AUC of 1 by itself.
@@ -105,7 +105,7 @@ def detectability(
     views = [view for view in VIEWS if view.frames == 1 or shortest > OFFSETS[-1]]
     reasons["clips"] = f"a clip of {shortest} frames, {OFFSETS[-1] + 1} needed"
     pairs = {name: (sets[one], sets[other]) for name, (one, other) in _PAIRS.items() if one in sets and other in sets}
-    return flat(tell_apart(pairs, section.detectability_steps, seed, views), reasons) | {"appearance.detectability_samples": count}
+    return flat(separate(pairs, section.detectability_steps, seed, views), reasons) | {"appearance.detectability_samples": count}
 
 
 def look(cohort: Cohort, rows: pd.DataFrame, fps: float, seed: int, change: Change | None = None, autoencoder: Autoencoder | None = None) -> Clips:
@@ -146,8 +146,8 @@ def look(cohort: Cohort, rows: pd.DataFrame, fps: float, seed: int, change: Chan
     return Clips(np.stack(found), rows["patient"].to_numpy().astype(str))
 
 
-def tell_apart(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views: Sequence[View] = VIEWS) -> dict[tuple[str, str], Auc]:
-    """How well classifiers tell the two sets of each pair apart.
+def separate(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views: Sequence[View] = VIEWS) -> dict[tuple[str, str], Auc]:
+    """How well classifiers separate the two sets of each pair.
 
     Args:
         pairs: Two sets of clips by the name of the pair.
@@ -161,19 +161,19 @@ def tell_apart(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, vie
     folds = {name: folds_apart(one.patients, other.patients, FOLDS, seed) for name, (one, other) in pairs.items()}
     jobs = [(name, fold) for name in pairs for fold in folds[name]]
     found = {}
-    with progress("telling clips apart", len(jobs) * len(views)) as advance:
+    with progress("classifying clips", len(jobs) * len(views)) as advance:
         for view in views:
             first = new_classifier(ClassifierConfig(size=view.size, frames=view.frames), seed)
             seen = {name: tuple(clips.seen(view) for clips in pair) for name, pair in pairs.items()}
 
-            def ask(job: tuple[str, Fold], first: Classifier = first, seen: dict = seen) -> tuple[np.ndarray, np.ndarray]:
+            def score(job: tuple[str, Fold], first: Classifier = first, seen: dict = seen) -> tuple[np.ndarray, np.ndarray]:
                 name, fold = job
                 trained = train_classifier(first, *(clips[rows] for clips, rows in zip(seen[name], fold.train, strict=True)), steps, seed)
                 one, other = (clip_scores(trained, clips[rows]) for clips, rows in zip(seen[name], fold.test, strict=True))
                 return one, other
 
             scores: dict[str, list] = {name: [] for name in pairs}
-            for (name, _), of_fold in zip(jobs, each(ask, jobs), strict=True):
+            for (name, _), of_fold in zip(jobs, each(score, jobs), strict=True):
                 scores[name].append(of_fold)
                 advance()
             for name, (one, other) in pairs.items():

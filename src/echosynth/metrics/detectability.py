@@ -1,4 +1,4 @@
-"""The classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv 1610.06545): can a network tell the clips of one set from those of another?
+"""The classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv 1610.06545): can a network separate the clips of two sets?
 
 The AUC of a classifier on clips that it did not see: 0.5 where the two sets are drawn alike, 1 where every clip gives its set away. Here are the folds, with patients apart, and the figure; any classifier fits in between:
 

@@ -58,7 +58,11 @@ GROUPS: dict[str, Group] = {
     ),
     "curve": Group("Training on fewer or more synthetic clips", "TSTR for several numbers of synthetic clips."),
     "coverage": Group("Coverage", "Whether every real patient finds a synthetic neighbour."),
-    "appearance": Group("Likeness without a network", "Distances between statistics of the pixels: 0 is equal; read them against the column real to real."),
+    "appearance": Group(
+        "Appearance",
+        "Distances between statistics of the pixels, where 0 is equal; and detectability, the AUC of small networks that learn to separate synthetic from real clips, where 0.5 is equal and 1 is "
+        "always right. Read both against the column real to real.",
+    ),
     "ventricle": Group("Beats of the left ventricle", "Whether the beats of one clip are alike, from the measured volumes; medians over the clips."),
     "seams": Group("Seams of long videos", "Whether clips made piece by piece show where they were joined."),
     "fvd_16": Group("FVD, 16 frames", "On the features of the user's I3D file, by the rules of StyleGAN-V (fvd2048_16f)."),
@@ -87,6 +91,28 @@ _MAE = "mean absolute error of the reading"
 _RMSE = "root mean square error of the reading: like the MAE, but large errors weigh more"
 _AUC = "chance that a clip of an EF under it is read lower than one above it: 1 is perfect, 0.5 is a coin"
 _FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is indistinguishable; read it against the floor"
+
+_VIEWS = {"14": "frames at 14 pixels", "28": "frames at 28 pixels", "56": "frames at 56 pixels", "112": "frames at 112 pixels", "clips": "pieces of clips"}
+_SEPARATED = "AUC of a network that separates {} and is asked about clips and patients it did not see: 0.5 is a coin, 1 is always right"
+_SETS = {  # of the figures of detectability: their label, what is separated, and the most that is asked for in each view
+    "": ("Detectability", "synthetic from real clips", {"28": 0.62, "56": 0.70, "112": 0.80, "clips": 0.85}),
+    "reconstruction_": ("Detectability of reconstructions", "clips that went through the autoencoder from the clips themselves", {"56": 0.65, "112": 0.65}),
+    "generator_": ("Detectability, the generator's share", "synthetic clips from reconstructions of real ones", {}),
+}
+
+
+def _detectability() -> dict[str, "Entry"]:
+    return {
+        f"appearance.detectability_{name}{view}": Entry(
+            f"{label}, {pictures}",
+            _SEPARATED.format(what),
+            target=Target(limits[view], "at most") if view in limits else None,
+            brief="" if name else f"detectability, {pictures}",
+        )
+        for name, (label, what, limits) in _SETS.items()
+        for view, pictures in _VIEWS.items()
+    }
+
 
 ENTRIES: dict[str, Entry] = {
     "autoencoder.psnr": Entry(
@@ -126,6 +152,8 @@ ENTRIES: dict[str, Entry] = {
     "appearance.speckle_spectrum": Entry("Speckle spectrum", "difference of the power of the texture, averaged over spatial frequencies", DECIBEL, 2),
     "appearance.temporal_spectrum": Entry("Spectrum over time", "difference of the power over time, averaged over frequencies", DECIBEL, 2),
     "appearance.flow": Entry("Optical flow", "difference of the speeds of what moves, in standard deviations of real clips", "", 2),
+    **_detectability(),
+    "appearance.detectability_samples": Entry("Clips a side", "between which detectability is measured", "", 0),
     "seams.quantile": Entry("Place among the changes", "where the change at a join stands among all changes of its clip: 0.5 without seams, 1 where every join jumps", "", 2),
     "seams.ratio": Entry("Change at a join", "the change at a join over the median change", "", 2),
     "ventricle.beat_seconds": Entry("Beat", "length of a beat", SECONDS, 2),

@@ -18,6 +18,7 @@ from echosynth.evaluation.reconstruction import ef_of_reconstructions
 from echosynth.files import write_json
 from echosynth.generative.long_video import OVERLAP, STRIDE
 from echosynth.metrics.encoders import InDomain
+from echosynth.networks.autoencoder import Autoencoder
 from echosynth.stages.start import cohort_of, trained
 from echosynth.stages.synthesis import MEASURED
 from echosynth.study import Stage, Study, peak_memory_mb
@@ -26,6 +27,7 @@ from echosynth.study import Stage, Study, peak_memory_mb
 def run(study: Study) -> dict:
     """The stage `evaluation`. The summary holds the main figures; all are in metrics.json."""
     start, folder, config = time.monotonic(), study.folder("evaluation"), study.config
+    autoencoder = trained(study, "autoencoder", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     synthetic = processes.on_first(lambda: read_cohort(study.verified("synthetic"), splits=False))
     found = compare(
         cohort_of(study),
@@ -37,11 +39,11 @@ def run(study: Study) -> dict:
         config.video.fps,
         _measured(study, synthetic.clips["name"]),
         seam_frames(config.video.network, config.synthesis),
-        trained(study, "autoencoder", torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        autoencoder,
     )
 
     def finish() -> dict:
-        metrics = found | of_other_stages(study) | _of_reconstructions(study)
+        metrics = found | of_other_stages(study) | _of_reconstructions(study, autoencoder)
         earlier = study.summaries()
         metrics["seconds.total"] = round(sum(stage["seconds"] for stage in earlier) + time.monotonic() - start, 1)
         metrics["memory.peak_mb"] = max([peak_memory_mb(), *(stage["memory_mb"] for stage in earlier)])
@@ -52,10 +54,10 @@ def run(study: Study) -> dict:
     return processes.on_first(finish)
 
 
-def _of_reconstructions(study: Study) -> dict:
-    device, section = torch.device("cuda" if torch.cuda.is_available() else "cpu"), study.config.evaluation
+def _of_reconstructions(study: Study, autoencoder: Autoencoder) -> dict:
+    device, section = next(autoencoder.parameters()).device, study.config.evaluation
     encoder = InDomain.open(study.verified("regressor"), section.network, device)
-    found = ef_of_reconstructions(cohort_of(study), trained(study, "autoencoder", device), encoder.regressor, encoder.fps or study.config.video.fps, section.clips)
+    found = ef_of_reconstructions(cohort_of(study), autoencoder, encoder.regressor, encoder.fps or study.config.video.fps, section.clips)
     return {f"autoencoder.{key}": value for key, value in found.items()}
 
 
