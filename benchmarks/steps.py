@@ -30,8 +30,8 @@ from echosynth.networks.denoiser import Condition
 from echosynth.networks.precision import precision_context
 from echosynth.networks.regressor import predict_ef
 from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.stages.plan import ef_law
 from echosynth.stages.start import cohort_of, trained
-from echosynth.stages.synthesis import ef_law
 from echosynth.study import Study
 from echosynth.training.regressor import read_ef, train_regressor
 
