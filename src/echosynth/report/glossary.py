@@ -47,7 +47,7 @@ GROUPS: dict[str, Group] = {
     ),
     "judge": Group(
         "The judge",
-        "How well the regressor that judges EF adherence reads real clips that it never saw: nothing can adhere better than this. The generator never saw the judge's patients.",
+        "How well the regressor that judges EF adherence reads real clips that it never saw: its errors are part of the adherence. The generator never saw the judge's patients.",
     ),
     "segmentation": Group("The segmentation", "How well the segmentation network does on real clips that it never saw."),
     "trts": Group("Train on real, test on synthetic", "The regressors of TRTR, read on the synthetic clips."),
@@ -86,7 +86,7 @@ _R2 = "share of the variance of EF that the reading explains: 1 is perfect, 0 is
 _MAE = "mean absolute error of the reading"
 _RMSE = "root mean square error of the reading: like the MAE, but large errors weigh more"
 _AUC = "chance that a clip of an EF under it is read lower than one above it: 1 is perfect, 0.5 is a coin"
-_FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is indistinguishable; read it against the floor"
+_FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is equal mean and covariance of these; read it against the floor"
 
 ENTRIES: dict[str, Entry] = {
     "autoencoder.psnr": Entry(
@@ -143,7 +143,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.false_rejection": Entry(
         "False rejections",
-        "share of held-out real patients, who cannot be copies, that the screening would reject",
+        "share of held-out real patients, whom the generator never saw, that the screening would reject",
         PERCENT,
         1,
         Target(0.07, "at most"),
@@ -175,7 +175,7 @@ ENTRIES: dict[str, Entry] = {
     "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, brief="Fréchet distance to real videos"),
     "video.frechet_floor": Entry(
         "Fréchet distance, floor",
-        "the same distance between two halves of the real clips: what no generator can beat at this sample size",
+        "the same distance between two halves of the real clips: what a perfect generator has on average at this sample size",
         "",
         2,
         brief="  its floor, real to real",

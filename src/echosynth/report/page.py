@@ -87,8 +87,8 @@ def _looks(study: Study, synthetic: pd.DataFrame | None, cohort: pd.DataFrame | 
             ),
             Piece(
                 "Reconstructed",
-                "Clips that the autoencoder was not trained on, left, beside their reconstructions, right: the finest "
-                "detail that synthesis can reach.",
+                "Clips that the autoencoder was not trained on, left, beside their reconstructions, right: what its "
+                "decoder, which draws synthetic clips too, keeps of the detail.",
                 lambda: pieces.reconstructions(study),
                 FRAMES,
             ),

@@ -83,7 +83,8 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> 
 
 _README = """# Synthetic echocardiograms
 
-No clip shows a patient: all were made by generative models (echosynth). The layout is that of EchoNet-Dynamic.
+All clips were made by generative models (echosynth); none is a recording. Whether one resembles a patient's clip is what an audit measures: see the passport of the release.
+The layout is that of EchoNet-Dynamic.
 
 - `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show.
 """
