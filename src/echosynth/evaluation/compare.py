@@ -29,19 +29,29 @@ class Volumes:
 
 
 def compare(
-    real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, regressor: Path, seed: int, fps: float, measured: Volumes | None = None, joins: tuple[int, ...] = ()
+    real: Cohort,
+    synthetic: Cohort,
+    section: EvaluationSection,
+    folder: Path,
+    regressor: Path,
+    seed: int,
+    fps: float,
+    measured: Volumes | None = None,
+    joins: tuple[int, ...] = (),
+    unselected: Cohort | None = None,
 ) -> dict:
     """The flat figures of `section` (null where one means nothing, with the reason beside it), the same on all processes; leaves the tables of the plots in `folder`, without names.
 
-    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`. Goes on where an interrupted call stopped. Raises InputError
-    for a bad detector and for a video that cannot be read.
+    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`;
+    `unselected` the synthetic clips as they came, where some were left out for the EF they show. Resumes where an interrupted call stopped.
+    Raises InputError for a bad detector and for a video that cannot be read.
     """
     encoder = InDomain.open(regressor, section.network)
-    trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor))
+    trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor), unselected)
 
     def measure() -> dict:
         rows = real.with_phenotypes(real.held_out())
-        metrics = usefulness(trained, real, synthetic, section, folder, seed)
+        metrics = usefulness(trained, real, synthetic, section, folder, seed, unselected)
         found, coverage = likeness(real, rows, synthetic, encoder, section.detectors, seed, section.trust_detectors)
         metrics |= found
         found, clips, motion = appearance(real, rows, synthetic, fps, section.clips, joins, seed)

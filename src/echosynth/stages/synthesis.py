@@ -52,6 +52,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     _measure(study, out, clips, options.ef_tolerance)
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
+    missed = int((rows["kept"] & rows["missed_ef"]).sum())
     return {
         "videos": count,
         "frames": options.frames,
@@ -60,7 +61,8 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
         "attempts": int((rows["kind"] == "image").sum()),
         "rejected_images": rejected["image"],
         "rejected_videos": rejected["video"],
-        "missed_ef": int((rows["kept"] & rows["missed_ef"]).sum()),
+        "missed_ef": missed,
+        "drawn_anew": round(missed / (missed + count), 4),
         "published_rejected": int((~rows["published"] & (rows["kind"] == "image")).sum()),
         "memory_mb": peak_memory_mb(),
     }
