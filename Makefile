@@ -60,9 +60,8 @@ demo: setup-runtime
 bench: setup-runtime
 	$(ECHOSYNTH) bench
 
-# The video model learns in five rounds: the third on the phantoms of the second, with guidance folded in and large steps (docs/decisions.md, "Guidance in one pass"),
-# the fourth on other phantoms with windows whose ends are thrown away ("Windows with margins"), the last, of both generators, for as long as a GPU makes it cheap ("On a GPU"):
-# four minutes of an H100, or four and a half hours of two cores.
+# The video model learns in five rounds: the third on the phantoms of the second, with guidance folded in and large steps taught, the fourth on other phantoms with windows
+# whose ends are thrown away, the last and longest, of both generators, on a third set of phantoms: hours of two cores, quicker on a GPU.
 AGAIN := --set init=simulated --set autoencoder.training.steps=0 --set reid.training.steps=0
 VIDEO := $(AGAIN) --set image.training.steps=0 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01
 SECOND := --patients 400 --seed 2025 --set video.training.steps=1000

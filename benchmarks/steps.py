@@ -1,4 +1,4 @@
-"""Steps against quality, and what of a synthetic cohort a regressor should learn from, on a finished study (docs/decisions.md, "Few steps" and "The demo").
+"""Steps against quality, and what of a synthetic cohort a regressor should learn from, on a finished study (docs/performance.md has figures).
 
 python -m benchmarks.steps videos STUDY --clips 24 --steps 16 8 6 4      a minute a line: held-out anchors animated, read by the study's regressor
 python -m benchmarks.steps images STUDY --steps 32 16 8 4                a minute: stills of the image model beside held-out frames that went through the autoencoder
@@ -30,8 +30,8 @@ from echosynth.networks.denoiser import Condition
 from echosynth.networks.precision import precision_context
 from echosynth.networks.regressor import predict_ef
 from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.stages.plan import ef_law
 from echosynth.stages.start import cohort_of, trained
-from echosynth.stages.synthesis import ef_law
 from echosynth.study import Study
 from echosynth.training.regressor import read_ef, train_regressor
 

@@ -1,4 +1,4 @@
-"""echosynth: a private echocardiogram archive in, a synthetic one that can be shared out, with the evidence."""
+"""echosynth: a private echocardiogram archive in, a synthetic cohort out, with the measurements that decide whether it may be shared."""
 
 __version__ = "0.1.0"
 

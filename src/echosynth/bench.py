@@ -34,7 +34,7 @@ from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.published import PublishedScreen
 from echosynth.privacy.screen import Screen
 from echosynth.randomness import torch_rng
-from echosynth.stages.synthesis import GPU_GROUP
+from echosynth.stages.candidates import GPU_GROUP
 from echosynth.study import peak_memory_mb
 from echosynth.training.fit import fit
 from echosynth.training.generator import generator_loss

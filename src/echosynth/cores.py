@@ -1,6 +1,6 @@
 """Independent pieces of work on all cores of a CPU: a thread a core, and one thread for the arithmetic of each. On a GPU a few threads, so that one reads and writes files while another computes.
 
-Threads that share the layers of small networks mostly wait for each other (docs/decisions.md, "Two cores"). And what comes out cannot depend on how many cores a machine has.
+Threads that share the layers of small networks mostly wait for each other. And what comes out cannot depend on how many cores a machine has.
 """
 
 from collections import deque

@@ -81,7 +81,7 @@ def test_reconstructions_and_synthetic_clips_have_their_figures(cohorts):
     real, synthetic = cohorts
     autoencoder = Autoencoder(AutoencoderConfig(widths=(8, 8), blocks=(1, 1), decoder_blocks=(1, 1))).eval()
     options = section(detectability_steps=40)
-    found = detectability(real, real.held_out(), synthetic, 32.0, options, autoencoder, 0)
+    found = detectability(real, real.held_out(), synthetic, 32.0, options, 0, autoencoder)
     assert found["appearance.detectability_samples"] == 60
     for key in ("28", "28_floor", "clips", "clips_floor", "reconstruction_28", "generator_28", "reconstruction_clips", "generator_clips"):
         value, low, high = (found[f"appearance.detectability_{key}{end}"] for end in ("", "_low", "_high"))
@@ -93,7 +93,7 @@ def test_reconstructions_and_synthetic_clips_have_their_figures(cohorts):
 
 def test_the_same_seed_gives_the_same_figures(cohorts):
     real, synthetic = cohorts
-    first, again = (detectability(real, real.held_out(), synthetic, 32.0, section(), None, 5) for _ in range(2))
+    first, again = (detectability(real, real.held_out(), synthetic, 32.0, section(), 5) for _ in range(2))
     assert first == again
 
 
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_figures(cohorts):
 )
 def test_what_is_not_computed_has_a_reason(cohorts, options, why):
     real, synthetic = cohorts
-    found = detectability(real, real.held_out(), synthetic, 32.0, section(**options), None, 0)
+    found = detectability(real, real.held_out(), synthetic, 32.0, section(**options), 0)
     assert all(value is None or key.endswith("_reason") for key, value in found.items())
     assert {value for key, value in found.items() if key.endswith("_reason")} == {why} and len(found) == 2 * 4 * len(SMALL)
 
@@ -111,7 +111,7 @@ def test_what_is_not_computed_has_a_reason(cohorts, options, why):
 def test_a_missing_autoencoder_short_clips_and_a_missing_floor_are_named(cohorts, tmp_path):
     real, _ = cohorts
     short = a_cohort(tmp_path, 3, 60, frames=24, first=700)
-    found = detectability(real, real.clips[real.clips["split"] != "TEST"], short, 32.0, section(), None, 0)  # so that hardly any are left
+    found = detectability(real, real.clips[real.clips["split"] != "TEST"], short, 32.0, section(), 0)  # so that hardly any are left
     reasons = {key.removeprefix("appearance.detectability_"): value for key, value in found.items() if key.endswith("_reason")}
     assert reasons["reconstruction_28_reason"] == reasons["generator_clips_reason"] == "no autoencoder is at hand where two folders are compared"
     assert reasons["clips_reason"] == "a clip of 24 frames, 25 needed"
@@ -131,5 +131,6 @@ def test_synthetic_clips_are_chosen_by_ef(cohorts, monkeypatch):
     monkeypatch.setattr(module, "look", look_and_remember)
     far = synthetic.clips.assign(ef=synthetic.clips["ef"] + 500)
     twofold = replace(synthetic, clips=pd.concat([synthetic.clips, far]).sort_values("name", ignore_index=True))
-    detectability(real, real.held_out(), twofold, 32.0, section(), None, 0)
+    found = detectability(real, real.held_out(), twofold, 32.0, section(), 0, unselected=synthetic)
+    assert found["appearance.detectability_28_unselected"] == found["appearance.detectability_28"]  # the same clips
     assert looked[1]["ef"].max() < 100 and len(looked[1]) == 60

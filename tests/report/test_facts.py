@@ -3,8 +3,8 @@
 import pytest
 from rich.console import Console
 
-from echosynth.report.facts import beat_sentence, metric_row, one_sentence, results_table, run_facts, tables, without_paths
-from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, show
+from echosynth.report.facts import beat_sentence, headline, metric_row, one_sentence, results_table, run_facts, tables, without_paths
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, Target, entry, show
 from toy_study import METRICS
 
 
@@ -65,6 +65,7 @@ def test_beat_sentence():
 
 def test_every_entry_is_explained():
     assert all(about.words and about.label for about in ENTRIES.values())
+    assert entry("tstr.auc_40_unselected").label == "AUC, EF < 40 %, without selection"
     assert all(entry(key).brief for key in (*KEY_FIGURES, *SECOND_FIGURES))
 
 
@@ -72,7 +73,7 @@ def test_one_sentence_says_what_there_is():
     assert one_sentence({}, None, None) == "No synthetic clips were made."
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
     assert "rejects 5.0 % of patients" in full
-    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97 % of planted copies" in full and "5.0 %" in full
+    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97.0 % of planted copies" in full and "5.0 %" in full
 
 
 def test_paths_are_cut_to_their_last_name():
@@ -97,7 +98,22 @@ def test_results_table_fits_a_terminal():
     console.print(results_table(METRICS))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("EF adherence, R²" in line and "✗ at least 0.90" in line for line in lines)
+    assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ at least 0.95" in line for line in lines)
+    assert any("without selection" in line and "0.71" in line and "✗ at least 0.90" in line for line in lines)
     assert any("planted copies caught" in line and "✓ at least 95.0 %" in line for line in lines)
     assert any("unseen patients rejected" in line and "✗ at most 7.0 %" in line for line in lines)
+    assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ at most 3 × floor" in line for line in lines)
+    assert any("recall" in line and "✓ within 0.05 of floor" in line for line in lines)
     assert any("needs 64 clips" in line for line in lines)
+    without = {key: value for key, value in METRICS.items() if not key.endswith("_unselected")}
+    assert not any(row["key"].endswith("_unselected") for row in headline(without))
+
+
+def test_a_share_of_caught_copies_is_never_rounded_up():
+    assert "99.9 % of planted copies" in one_sentence({"screen.planted_recall": 0.9999, "screen.false_rejection": 0.02}, 1, 1)
+
+
+def test_targets_by_a_floor():
+    triple, near = Target(3, "at most", "times"), Target(0.05, "at least", "within")
+    assert triple.met(2.9, 1.0) and not triple.met(3.1, 1.0) and triple.met(3.1) is None
+    assert near.met(0.91, 0.95) and not near.met(0.89, 0.95) and near.met(0.99, 0.95)

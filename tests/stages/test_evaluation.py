@@ -11,7 +11,7 @@ from echosynth.evaluation.compare import compare
 from echosynth.files import read_json
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.regressor import RegressorConfig
-from echosynth.stages import evaluation, regressor, segmentation
+from echosynth.stages import evaluation, regressor, segmentation, unselected
 from echosynth.stages.evaluation import joins, seam_frames
 from echosynth.stages.start import save_cohort
 from echosynth.study import Stage, Study
@@ -56,7 +56,7 @@ def study(tmp_path_factory):
     done = {
         "autoencoder": {"psnr": 27.5, "ssim": 0.8, "mae": 0.03, "texture": 0.9},
         "reid": {"auc": 0.97, "false_rejection": 0.05, "false_rejection_image": 0.04, "planted_recall": 0.96},
-        "synthetic": {"seconds_per_clip": 1.25, "attempts": 30, "rejected_images": 3, "rejected_videos": 1, "missed_ef": 0, "memory_mb": 1.0},
+        "synthetic": {"seconds_per_clip": 1.25, "attempts": 30, "rejected_images": 3, "rejected_videos": 1, "missed_ef": 0, "drawn_anew": 0.0, "memory_mb": 1.0},
     }
     for name, summary in done.items():
         stage = Stage(name, (), (), lambda study: {})
@@ -66,7 +66,7 @@ def study(tmp_path_factory):
         if name == "synthetic":
             a_cohort(study.folder("synthetic"), {"TRAIN": 12, "VAL": 4, "TEST": 4}, seed=2)
         study.finish(stage, key, summary, 100.0)
-    assert all(study.carry_out(stage) for stage in (regressor.STAGE, segmentation.STAGE, evaluation.STAGE))
+    assert all(study.carry_out(stage) for stage in (regressor.STAGE, segmentation.STAGE, unselected.STAGE, evaluation.STAGE))
     return study
 
 

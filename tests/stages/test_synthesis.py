@@ -9,7 +9,9 @@ import pytest
 
 from echosynth.cohort.echonet import Cohort
 from echosynth.seals import make_key
-from echosynth.stages.synthesis import GPU_GROUP, _groups, _Journal, make_plan, split_labels
+from echosynth.stages.candidates import GPU_GROUP, _groups
+from echosynth.stages.journal import Journal
+from echosynth.stages.plan import make_plan, split_labels
 
 
 def counts(labels):
@@ -89,7 +91,7 @@ def test_a_journal_counts_what_is_whole(tmp_path):
         return tmp_path / f"{slot}.avi"
 
     key = make_key(tmp_path)
-    journal = _Journal(tmp_path / "screening.jsonl", clip, key)
+    journal = Journal(tmp_path / "screening.jsonl", clip, key)
     for slot in (4, 2, 7):
         clip(slot).write_bytes(b"frames of %d" % slot)
         journal.finish(slot, 0.5, [{"slot": slot}])
@@ -97,7 +99,7 @@ def test_a_journal_counts_what_is_whole(tmp_path):
     with journal.path.open("a") as file:
         file.write('{"slot": 9, "ro')  # killed in the middle of a line
     clip(9).touch()
-    assert list(_Journal(journal.path, clip, key).done) == [4, 7]
+    assert list(Journal(journal.path, clip, key).done) == [4, 7]
     assert [json.loads(line)["slot"] for line in journal.path.read_text().splitlines()] == [4, 7]
 
 
@@ -107,7 +109,7 @@ def test_a_journal_names_what_is_damaged_and_does_not_count_it(tmp_path, capsys,
         return tmp_path / f"{slot}.avi"
 
     key = make_key(tmp_path)
-    journal = _Journal(tmp_path / "screening.jsonl", clip, key)
+    journal = Journal(tmp_path / "screening.jsonl", clip, key)
     for slot in (0, 1, 2):
         clip(slot).write_bytes(b"frames of %d" % slot)
         journal.finish(slot, 0.5, [{"slot": slot, "score": 0.25}])
@@ -118,6 +120,6 @@ def test_a_journal_names_what_is_damaged_and_does_not_count_it(tmp_path, capsys,
         journal.path.write_text(lines[0] + lines[1].replace("0.25", "0.35") + lines[2])
     else:
         journal.path.write_text(lines[0] + lines[1][:-20] + "\n" + lines[2])
-    assert list(_Journal(journal.path, clip, key).done) == [0, 2]
+    assert list(Journal(journal.path, clip, key).done) == [0, 2]
     said = capsys.readouterr().err.replace("\n", "")
     assert ("1.avi: changed" if damage == "clip" else "line 2: ") in said and "made again" in said

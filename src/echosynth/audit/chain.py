@@ -1,4 +1,4 @@
-"""From the source cohort to every released clip: what lies in the release, what it was made with, and the proof that no patient is on both sides.
+"""From the source cohort to every released clip: what lies in the release, what it was made with, and whether a patient is on both sides.
 
 The audit judges one manifest, the gate is bound to it, and `release` copies what it names and nothing else.
 """

@@ -40,24 +40,26 @@ def compare(
     fps: float,
     measured: Volumes | None = None,
     joins: tuple[int, ...] = (),
+    unselected: Cohort | None = None,
     autoencoder: Autoencoder | None = None,
 ) -> dict:
     """The flat figures of `section` (null where one means nothing, with the reason beside it), the same on all processes; leaves the tables of the plots in `folder`, without names.
 
-    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`, `autoencoder` as in `detectability`.
-    Goes on where an interrupted call stopped. Raises InputError for a bad detector and for a video that cannot be read.
+    `regressor` is the folder of the one trained on the real training split; `fps` the rate at which motion is compared; `joins` as in `appearance`;
+    `unselected` the synthetic clips as they came, where some were left out for the EF they show; `autoencoder` as in `detectability`.
+    Resumes where an interrupted call stopped. Raises InputError for a bad detector and for a video that cannot be read.
     """
     encoder = InDomain.open(regressor, section.network)
-    trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor))
+    trained = train_all(real, synthetic, section, folder, seed, kind_of(section.network).from_pretrained(regressor), unselected)
 
     def measure() -> dict:
         rows = real.with_phenotypes(real.held_out())
-        metrics = usefulness(trained, real, synthetic, section, folder, seed)
+        metrics = usefulness(trained, real, synthetic, section, folder, seed, unselected)
         found, coverage = likeness(real, rows, synthetic, encoder, section.detectors, seed, section.trust_detectors)
         metrics |= found
         found, clips, motion = appearance(real, rows, synthetic, fps, section.clips, joins, seed)
         metrics |= found
-        metrics |= detectability(real, rows, synthetic, fps, section, autoencoder, seed)
+        metrics |= detectability(real, rows, synthetic, fps, section, seed, autoencoder, unselected)
         for name, table in (("coverage", coverage), ("temporal", clips), ("motion", motion)):
             if not table.empty:
                 with atomic_file(folder / f"{name}.parquet") as partial:

@@ -32,6 +32,7 @@ FOLDS = 2
 PATIENTS = 10  # of either set at least
 _FLOOR_PAIR = "floor"
 _PAIRS = {"": ("real", "synthetic"), _FLOOR_PAIR: ("real", "other"), "reconstruction": ("real", "reconstruction"), "generator": ("reconstruction", "synthetic")}
+_UNSELECTED = {"unselected": ("real", "unselected")}  # only where something was selected
 
 Change = Callable[[np.ndarray], np.ndarray]
 """What is done to frames uint8 (K, 112, 112) before they are coded."""
@@ -63,11 +64,18 @@ class Clips:
 
 
 def detectability(
-    real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: float, section: EvaluationSection, autoencoder: Autoencoder | None, seed: int
+    real: Cohort,
+    held_out: pd.DataFrame,
+    synthetic: Cohort,
+    fps: float,
+    section: EvaluationSection,
+    seed: int,
+    autoencoder: Autoencoder | None = None,
+    unselected: Cohort | None = None,
 ) -> dict:
     """Figures "appearance.detectability_VIEW" of synthetic against real clips with the floor "..._VIEW_floor" of real against other real
-    ones, "..._reconstruction_VIEW" of reconstructions against the real clips they were made from (the autoencoder's share), and
-    "..._generator_VIEW" of reconstructions against synthetic clips (the generator's share).
+    ones, "..._reconstruction_VIEW" of reconstructions against the real clips they were made from (the autoencoder's share),
+    "..._generator_VIEW" of reconstructions against synthetic clips (the generator's share), and "..._VIEW_unselected".
 
     Each is the AUC of small classifiers on clips and patients that they did not see, with its interval, all at one number of clips a side.
 
@@ -77,8 +85,9 @@ def detectability(
         synthetic: The synthetic cohort. Its clips are chosen so that their EFs are nearly those of the real ones.
         fps: The rate at which pieces of clips are compared; a slower clip keeps its own.
         section: How many clips a side, and how many steps of training.
-        autoencoder: In evaluation mode; None where there is none.
         seed: Of the frames, the folds and the trainings.
+        autoencoder: In evaluation mode; None where there is none.
+        unselected: The synthetic clips as they came, where some were left out for the EF they show.
 
     Returns:
         Flat figures; None with the reason beside it where one cannot be had.
@@ -96,6 +105,8 @@ def detectability(
     rows = {"real": (real, chosen), "synthetic": (synthetic, _alike(chosen, synthetic.clips))}
     if not reasons[_FLOOR_PAIR]:
         rows["other"] = (real, _alike(chosen, others))
+    if unselected is not None and len(unselected.clips) >= count:
+        rows["unselected"] = (unselected, _alike(chosen, unselected.clips))
     sets = {name: look(cohort, clips, fps, seed) for name, (cohort, clips) in rows.items()}
     if autoencoder is None:
         reasons |= dict.fromkeys(("reconstruction", "generator"), "no autoencoder is at hand where two folders are compared")
@@ -104,7 +115,7 @@ def detectability(
     shortest = min(int(_count(clips, fps).min()) for _, clips in rows.values())
     views = [view for view in VIEWS if view.frames == 1 or shortest > OFFSETS[-1]]
     reasons["clips"] = f"a clip of {shortest} frames, {OFFSETS[-1] + 1} needed"
-    pairs = {name: (sets[one], sets[other]) for name, (one, other) in _PAIRS.items() if one in sets and other in sets}
+    pairs = {name: (sets[one], sets[other]) for name, (one, other) in (_PAIRS | _UNSELECTED).items() if one in sets and other in sets}
     return flat(separate(pairs, section.detectability_steps, seed, views), reasons) | {"appearance.detectability_samples": count}
 
 
@@ -184,7 +195,7 @@ def separate(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views
 def flat(found: dict[tuple[str, str], Auc], reasons: dict[str, str]) -> dict:
     """The figures by their keys, with a reason (by the name of the pair, or of the view) for those that were not found."""
     metrics = {}
-    for name in _PAIRS:
+    for name in dict.fromkeys([*_PAIRS, *(name for name, _ in found)]):
         for view in VIEWS:
             key = _key(name, view.name)
             if (name, view.name) in found:
@@ -196,8 +207,8 @@ def flat(found: dict[tuple[str, str], Auc], reasons: dict[str, str]) -> dict:
 
 
 def _key(pair: str, view: str) -> str:
-    if pair == _FLOOR_PAIR:
-        return f"appearance.detectability_{view}_floor"
+    if pair in (_FLOOR_PAIR, *_UNSELECTED):
+        return f"appearance.detectability_{view}_{pair}"
     return f"appearance.detectability_{view}" if not pair else f"appearance.detectability_{pair}_{view}"
 
 

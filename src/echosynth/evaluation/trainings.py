@@ -19,23 +19,29 @@ Videos = list[tuple[Path, float]]
 
 @dataclass(frozen=True)
 class Trained:
-    """The regressors of each kind, one a seed."""
+    """The regressors of each kind, one a seed. Those of `synthetic`, `unselected` and `relabelled` learn from `clips` clips each, no more than those of `real`."""
 
     real: list[Network]
     synthetic: list[Network]
+    unselected: list[Network]  # clips as they came, before any was left out for the EF it shows
     mixed: list[Network]  # real and synthetic clips together
     relabelled: list[Network]  # synthetic clips with the EF that the first regressor of `real` reads from them
     curve: dict[int, Network | None]  # by the number of synthetic clips; None where there are not as many
     judge: Network
     judge_is_held_out: bool
+    clips: int
 
 
-def train_all(real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int, regressor: Network) -> Trained:
-    """Trains what `section` asks for, each kind in a folder of its own under `folder`, on all processes; what is trained already is opened. `regressor` is the first of the kind `real`.
+def train_all(
+    real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int, regressor: Network, unselected: Cohort | None = None
+) -> Trained:
+    """Trains what `section` asks for, each kind in a folder of its own under `folder`, on all processes; what is trained already is opened.
 
-    Raises InputError when a video cannot be read.
+    `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR, or all where the synthetic cohort has fewer: so the two differ in
+    the kind of clips alone. Raises InputError when a video cannot be read.
     """
     of_real, of_synthetic = videos(real, ("TRAIN",)), videos(synthetic, ("TRAIN",))
+    as_many = of_synthetic[: len(of_real)]
 
     def train(kind: str, clips: Videos, title: str, first: int = 0, seeds: int | None = None) -> list[Network]:
         found = []
@@ -48,22 +54,26 @@ def train_all(real: Cohort, synthetic: Cohort, section: EvaluationSection, folde
             processes.on_first(lambda name=name: tidy(folder / name))
         return found
 
-    trained = {"real": [regressor, *train("trtr", of_real, "TRTR regressor", first=1)], "synthetic": train("tstr", of_synthetic, "TSTR regressor"), "mixed": [], "relabelled": []}
+    trained = {"real": [regressor, *train("trtr", of_real, "TRTR regressor", first=1)], "synthetic": train("tstr", as_many, "TSTR regressor")}
+    trained |= {"unselected": [], "mixed": [], "relabelled": []}
+    if unselected is not None:
+        first = videos(unselected, ("TRAIN",))[: len(of_real)]
+        trained["unselected"] = train("tstr-unselected", first, "TSTR regressor, unselected clips")
     if "mixed" in section.trainings:
         trained["mixed"] = train("mixed", of_real + of_synthetic, "regressor on both")
     if "relabelled" in section.trainings:
-        paths = [path for path, _ in of_synthetic]
+        paths = [path for path, _ in as_many]
         read = processes.on_first(lambda: read_ef(regressor, paths, "relabelling synthetic clips").tolist())
         trained["relabelled"] = train("relabelled", list(zip(paths, read, strict=True)), "regressor on relabelled clips")
     curve: dict[int, Network | None] = {}
     for multiple in section.curve:
         count = max(1, round(multiple * len(of_real)))
-        if count == len(of_synthetic):
+        if count == len(as_many):
             curve[count] = trained["synthetic"][0]
         else:
-            curve[count] = train(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips", seeds=1)[0] if count < len(of_synthetic) else None
+            curve[count] = train(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips", seeds=1)[0] if count <= len(of_synthetic) else None
     judge = train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)[0] if section.judge == "held-out" else regressor
-    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out")
+    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many))
 
 
 def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:

@@ -18,11 +18,15 @@ from echosynth.randomness import numpy_rng
 
 LOW_EF = (35.0, 40.0, 50.0)  # percent: defibrillators, reduced, mildly reduced
 JUDGED = 256  # real clips on which the judge is measured
+UNSELECTED = "tstr_unselected"
 
 
-def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int) -> dict:
+def usefulness(
+    trained: Trained, real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int, unselected: Cohort | None = None
+) -> dict:
     """Figures "adherence.*", "judge.*", "trtr.*", "trts.*", "tstr.*" and so on; leaves a table of the readings of each in `folder`.
 
+    Where clips were left out for the EF they show, `unselected` are those as they came: "adherence.r2_unselected" and the like are read off them.
     Intervals are 95 % bootstraps over patients (each synthetic clip is a patient of its own), paired where two kinds read the same clips.
     """
     made = [synthetic.path(name) for name in synthetic.clips["name"]]
@@ -31,6 +35,13 @@ def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: Evalu
     by_judge = readings([trained.judge], made, "EF of synthetic clips")
     _table(folder / "adherence.parquet", asked=asked, measured=by_judge[0])
     metrics = figures("adherence", asked, by_judge, alone)
+    if unselected is not None:
+        first = [unselected.path(name) for name in unselected.clips["name"]]
+        wanted = unselected.clips["ef"].to_numpy(float)
+        drawn = patient_weights(np.arange(len(wanted)), section.bootstraps, numpy_rng(seed, "bootstrap adherence"))
+        by_judge = readings([trained.judge], first, "EF of unselected clips")
+        _table(folder / "adherence_unselected.parquet", asked=wanted, measured=by_judge[0])
+        metrics |= without_selection("adherence", figures("adherence", wanted, by_judge, drawn))
     if trained.judge_is_held_out:
         unseen = videos(real, ("TRAIN",))[:JUDGED]
         truth = np.array([ef for _, ef in unseen])
@@ -40,18 +51,40 @@ def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: Evalu
     test = real.split("TEST")
     paths, ef, patients = [real.path(name) for name in test["name"]], test["ef"].to_numpy(float), test["patient"].to_numpy().astype(str)
     weights = patient_weights(patients, section.bootstraps, numpy_rng(seed, "bootstrap test"))
-    kinds = {"trtr": trained.real, "tstr": trained.synthetic, "mixed": trained.mixed, "relabelled": trained.relabelled}
+    kinds = {"trtr": trained.real, "tstr": trained.synthetic, UNSELECTED: trained.unselected, "mixed": trained.mixed, "relabelled": trained.relabelled}
     read = {kind: readings(regressors, paths, f"{kind.upper()}: EF of test clips") for kind, regressors in kinds.items() if regressors}
     for kind, predicted in read.items():
         _table(folder / f"{kind}.parquet", ef=ef, **{f"predicted_{k + 1}" if k else "predicted": one for k, one in enumerate(predicted)})
-        metrics |= figures(kind, ef, predicted, weights)
-    metrics["tstr.r2_of_trtr"] = metrics["tstr.r2"] / metrics["trtr.r2"] if metrics["trtr.r2"] > 0 else math.nan
-    for kind in read.keys() - {"trtr"}:
-        compared = compare_training(ef, read["trtr"], read[kind], patients, seed, max(section.bootstraps, 100))
-        metrics |= {f"{kind}.mae_more_than_trtr": compared.difference, f"{kind}.mae_more_than_trtr_low": compared.low, f"{kind}.mae_more_than_trtr_high": compared.high}
-        metrics[f"{kind}.verdict"] = compared.verdict or f"none: {compared.seeds} seed a kind"
+        found = figures("tstr" if kind == UNSELECTED else kind, ef, predicted, weights)
+        if kind != "trtr":
+            found |= _beside_trtr(kind, found, ef, read["trtr"], predicted, metrics["trtr.r2"], patients, seed, section.bootstraps)
+        metrics |= without_selection("tstr", found) if kind == UNSELECTED else found
+    metrics |= {"trtr.train_clips": len(videos(real, ("TRAIN",))), "tstr.train_clips": trained.clips}
     metrics |= _curve(trained, paths, ef, weights, folder)
     return metrics
+
+
+def without_selection(prefix: str, found: dict) -> dict:
+    """Figures "adherence.r2", "adherence.r2_low" and so on of unselected clips, under the keys "adherence.r2_unselected", "adherence.r2_unselected_low"."""
+    ends = ("_low", "_high", "_reason", "_floor_sd", "_floor")
+    renamed = {}
+    for key, value in found.items():
+        assert key.startswith(f"{prefix}.")
+        # "limits_low" is a figure itself, and no end of another
+        end = next((end for end in ends if key.endswith(end) and key.removesuffix(end) in found), "")
+        renamed[f"{key.removesuffix(end)}_unselected{end}" if end else f"{key}_unselected"] = value
+    return renamed
+
+
+def _beside_trtr(
+    kind: str, found: dict, ef: np.ndarray, by_trtr: np.ndarray, predicted: np.ndarray, r2_of_trtr: float, patients: np.ndarray, seed: int, bootstraps: int
+) -> dict:
+    """What a training loses against TRTR on the same test clips: the share of its R2, the difference of the errors with its interval, the verdict."""
+    name = "tstr" if kind == UNSELECTED else kind
+    compared = compare_training(ef, by_trtr, predicted, patients, seed, max(bootstraps, 100))
+    told = {f"{name}.r2_of_trtr": found[f"{name}.r2"] / r2_of_trtr if r2_of_trtr > 0 else math.nan} if name == "tstr" else {}
+    told |= {f"{name}.mae_more_than_trtr": compared.difference, f"{name}.mae_more_than_trtr_low": compared.low, f"{name}.mae_more_than_trtr_high": compared.high}
+    return told | {f"{name}.verdict": compared.verdict or f"none: {compared.seeds} seed a kind"}
 
 
 def figures(prefix: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict:

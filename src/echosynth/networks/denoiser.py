@@ -32,7 +32,7 @@ class DenoiserConfig(NetworkConfig):
         description="temporal frequencies in each token, slowest first; as many in all as a window has frames, (1,) is the image model",
     )
     margin: int = Field(
-        0, ge=0, le=MAX_FRAMES, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there (docs/decisions.md)"
+        0, ge=0, le=MAX_FRAMES, description="frames at either end of a window that are drawn and thrown away: errors of the slow frequencies add up there"
     )
     patch: int = Field(2, gt=0, le=512, description="latent pixels along the side of a token")
     dim: int = Field(160, gt=0, le=8192)
@@ -207,7 +207,7 @@ class Attention(nn.Module):
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, single: bool) -> torch.Tensor:
     """softmax(q k' / sqrt(d)) v for (..., n, d), in float32 where `single`.
 
-    Written out on a CPU, whose fused attention takes four to seven times as long in bfloat16 for sequences as short as ours, because of its backward pass (docs/decisions.md).
+    Written out on a CPU, whose fused attention is slow in bfloat16 for sequences as short as ours, because of its backward pass.
     Among bands they are so short that bfloat16 costs more than it saves.
     """
     if q.device.type != "cpu":

@@ -8,7 +8,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def uses_bf16(device: torch.device | str, precision: Precision = "auto") -> bool:
-    """What `precision` means on `device`: "auto" is bfloat16 on GPUs that have it and on CPUs with AMX or AVX512-BF16 (docs/decisions.md has figures), float32 elsewhere."""
+    """What `precision` means on `device`: "auto" is bfloat16 on GPUs that have it and on CPUs with AMX or AVX512-BF16, float32 elsewhere."""
     if precision != "auto":
         return precision == "bf16"
     kind = torch.device(device).type

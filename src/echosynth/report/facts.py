@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from echosynth.files import read_json
@@ -39,7 +40,7 @@ def gather_metrics(study: Study) -> dict[str, Any]:
 def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     """One metric as text: label, words, value or the reason why there is none, interval, floor (what real clips reach against real ones), target, and whether it is met (None: no target or no value)."""
     about, value = entry(key), metrics.get(key)
-    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+    low, high, floor = (metrics.get(f"{key}_{end}") for end in ("low", "high", "floor"))
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
     reason = reason if reason.startswith("withheld") else f"not computed: {reason}"
     return {
@@ -50,10 +51,16 @@ def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
         "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
         "reason": "" if is_number(value) or isinstance(value, str) else reason,
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
-        "floor": show(metrics[f"{key}_floor"], about, unit=False) if is_number(metrics.get(f"{key}_floor")) else "",
+        "floor": show(floor, about, unit=False) if is_number(floor) else "",
         "target": show_target(about),
-        "met": about.target.met(value) if is_number(value) and about.target else None,
+        "met": about.target.met(value, floor if is_number(floor) else None) if is_number(value) and about.target else None,
     }
+
+
+def headline(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The key figures, a `metric_row` each. Those without selection are left out where nothing was selected; any other that is missing says why."""
+    kept = [key for key in KEY_FIGURES if key in metrics or not key.endswith("_unselected")]
+    return [metric_row(metrics, key) for key in kept]
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,7 +99,7 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
-        parts.append(f"the similarity screening catches {recall * 100:.0f} % of planted copies and {rejected}")
+        parts.append(f"the similarity screening catches {math.floor(recall * 1000) / 10:.1f} % of planted copies and {rejected}")
     return "; ".join(parts) + "."
 
 
@@ -137,15 +144,17 @@ def run_facts(stages: list[dict], public: bool = False) -> dict[str, Any]:
 
 
 def results_table(metrics: Mapping[str, Any]) -> Table:
-    """The key figures for the end of a run in a terminal of 80 columns: what each is in a few words, its value, its target."""
-    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold")
+    """The key figures for the end of a run in a terminal of 80 columns: in a few words what each is, value, interval, floor, target."""
+    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD)
     table.add_column("figure", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("target", no_wrap=True)
-    for key in (*KEY_FIGURES, *SECOND_FIGURES):
-        row = metric_row(metrics, key)
+    table.add_column("95 % interval", no_wrap=True)
+    table.add_column("floor", justify="right", no_wrap=True)
+    table.add_column("target", overflow="fold")
+    for row in [*headline(metrics), *(metric_row(metrics, key) for key in SECOND_FIGURES)]:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
-        table.add_row(entry(key).brief or key, row["value"] or "–", mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: "))
+        last = mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: ")
+        table.add_row(entry(row["key"]).brief or row["key"], row["value"] or "–", row["interval"], row["floor"], last)
     return table
 
 

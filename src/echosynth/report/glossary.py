@@ -1,7 +1,7 @@
 """What the figures mean, in plain words, and what is asked of them: one entry a quantity, one a group of keys."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 DECIBEL, PERCENT, POINTS, SECONDS, MEGABYTES = "dB", "%", "EF points", "s", "MB"
@@ -17,13 +17,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of a figure."""
+    """What is asked of a figure: a limit of its own, or one by its floor (a multiple of it, or so much from it)."""
 
     limit: float
     side: Literal["at least", "at most"]
+    by_floor: Literal["", "times", "within"] = ""
 
-    def met(self, value: float) -> bool:
-        return value >= self.limit if self.side == "at least" else value <= self.limit
+    def bound(self, floor: float | None) -> float | None:
+        """The limit in the figure's unit; None where it is by a floor that is not known."""
+        if not self.by_floor or floor is None:
+            return None if self.by_floor else self.limit
+        if self.by_floor == "times":
+            return self.limit * floor
+        return floor - self.limit if self.side == "at least" else floor + self.limit
+
+    def met(self, value: float, floor: float | None = None) -> bool | None:
+        """Whether `value` meets it; None where that cannot be said."""
+        bound = self.bound(floor)
+        return None if bound is None else value >= bound if self.side == "at least" else value <= bound
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ GROUPS: dict[str, Group] = {
     ),
     "judge": Group(
         "The judge",
-        "How well the regressor that judges EF adherence reads real clips that it never saw: nothing can adhere better than this. The generator never saw the judge's patients.",
+        "How well the regressor that judges EF adherence reads real clips that it never saw: its errors are part of the adherence. The generator never saw the judge's patients.",
     ),
     "segmentation": Group("The segmentation", "How well the segmentation network does on real clips that it never saw."),
     "trts": Group("Train on real, test on synthetic", "The regressors of TRTR, read on the synthetic clips."),
@@ -90,7 +101,9 @@ _R2 = "share of the variance of EF that the reading explains: 1 is perfect, 0 is
 _MAE = "mean absolute error of the reading"
 _RMSE = "root mean square error of the reading: like the MAE, but large errors weigh more"
 _AUC = "chance that a clip of an EF under it is read lower than one above it: 1 is perfect, 0.5 is a coin"
-_FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is indistinguishable; read it against the floor"
+_WITHOUT = "  without selection"
+_KERNEL, _KERNEL_WORDS = "Kernel distance", "unbiased at any number of samples (KID; on videos KVD): 0 on average where there is no difference"
+_FRECHET = "Fréchet distance between synthetic and real clips in a video network's features: 0 is equal mean and covariance of these; read it against the floor"
 
 _VIEWS = {"14": "frames at 14 pixels", "28": "frames at 28 pixels", "56": "frames at 56 pixels", "112": "frames at 112 pixels", "clips": "pieces of clips"}
 _SEPARATED = "AUC of a network that separates {} and is asked about clips and patients it did not see: 0.5 is a coin, 1 is always right"
@@ -107,7 +120,7 @@ def _detectability() -> dict[str, "Entry"]:
             f"{label}, {pictures}",
             _SEPARATED.format(what),
             target=Target(limits[view], "at most") if view in limits else None,
-            brief="" if name else f"detectability, {pictures}",
+            brief=f"{'  of reconstructions' if name else 'detectability'}, {pictures}",
         )
         for name, (label, what, limits) in _SETS.items()
         for view, pictures in _VIEWS.items()
@@ -123,17 +136,37 @@ ENTRIES: dict[str, Entry] = {
     "autoencoder.texture": Entry("Texture kept", "standard deviation of the fine speckle texture after reconstruction, as a share of the original's: 1 is all of it", "", 2),
     "autoencoder.ef_bias": Entry("EF, bias", "mean of the EF that a regressor reads from reconstructed clips minus the one it reads from the originals", POINTS, 2),
     "autoencoder.ef_mae": Entry("EF, difference", "mean absolute difference of the same two readings", POINTS, 2),
-    "adherence.r2": Entry("R²", f"{_R2}; asked against measured on synthetic clips", "", 2, Target(0.90, "at least"), brief="EF adherence, R²"),
+    "adherence.r2": Entry("R²", f"{_R2}; asked against measured on synthetic clips", "", 2, Target(0.95, "at least"), brief="EF adherence, R²"),
+    "adherence.r2_unselected": Entry(
+        "R², without selection", f"{_R2}; on the first candidates, before clips of another EF were left out", "", 2, Target(0.90, "at least"), brief=_WITHOUT
+    ),
+    "adherence.slope": Entry("Slope", "of the line through EF measured against EF asked for: 1 is right", "", 2, Target(0.9, "at least"), brief="EF adherence, slope"),
+    "adherence.slope_unselected": Entry(
+        "Slope, without selection", "the same on the first candidates, before clips of another EF were left out", "", 2, Target(0.9, "at least"), brief=_WITHOUT
+    ),
     "adherence.mae": Entry("MAE", f"{_MAE} against the EF asked for", POINTS, 1, brief="EF adherence, MAE"),
     "adherence.rmse": Entry("RMSE", _RMSE, POINTS, 1),
     "trtr.r2": Entry("R²", _R2, "", 2, brief="trained on real (TRTR), R²"),
     "trtr.mae": Entry("MAE", _MAE, POINTS, 1),
     "trtr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
     "tstr.r2": Entry("R²", _R2, "", 2, Target(0.80, "at least"), brief="trained on synthetic (TSTR), R²"),
+    "tstr.r2_unselected": Entry(
+        "R², without selection", f"{_R2}; trained on the first candidates, before clips of another EF were left out", "", 2, Target(0.80, "at least"), brief=_WITHOUT
+    ),
+    "tstr.mae_more_than_trtr": Entry(
+        "MAE more than real training",
+        "MAE minus that of training on as many real clips, paired by patient, over all seeds: 0 is no loss",
+        POINTS,
+        2,
+        Target(1.0, "at most"),
+        brief="TSTR less TRTR, MAE",
+    ),
+    "tstr.train_clips": Entry("Clips to learn from", "synthetic clips that each regressor was trained on", "", 0),
+    "trtr.train_clips": Entry("Clips to learn from", "real clips that each regressor was trained on", "", 0),
     "tstr.mae": Entry("MAE", _MAE, POINTS, 1),
     "tstr.rmse": Entry("RMSE", _RMSE, POINTS, 1),
     "tstr.r2_of_trtr": Entry(
-        "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on real ones", "", 2, Target(0.90, "at least"), brief="  relative to TRTR"
+        "R² relative to real training", "R² of training on synthetic clips, divided by R² of training on as many real ones", "", 2, Target(0.97, "at least"), brief="  relative to TRTR"
     ),
     "tstr.verdict": Entry(
         "Verdict", "whether training on synthetic clips loses at most 1.0 EF points of MAE against training on real ones (non-inferior), more (inferior), or cannot be told"
@@ -148,7 +181,14 @@ ENTRIES: dict[str, Entry] = {
     "segmentation.ef_bias": Entry("Bias, EF by volumes", "mean of measured minus true EF on real clips", POINTS, 1),
     "coverage.patients": Entry("Patients reached", "share of the held-out real patients with a synthetic clip as near as their fifth nearest real neighbour", PERCENT, 0),
     "coverage.strata_missed": Entry("Strata hardly made", "strata of EF or phenotype that synthetic clips reach less than half as often as real ones do", "", 0),
-    "appearance.radiomics": Entry("Radiomics", "Fréchet distance of 26 hand-made features of grey levels and texture", "", 2),
+    "appearance.radiomics": Entry(
+        "Radiomics",
+        "Fréchet distance of 26 hand-made features of grey levels and texture",
+        "",
+        1,
+        Target(3, "at most", "times"),
+        brief="radiomics, Fréchet distance",
+    ),
     "appearance.speckle_spectrum": Entry("Speckle spectrum", "difference of the power of the texture, averaged over spatial frequencies", DECIBEL, 2),
     "appearance.temporal_spectrum": Entry("Spectrum over time", "difference of the power over time, averaged over frequencies", DECIBEL, 2),
     "appearance.flow": Entry("Optical flow", "difference of the speeds of what moves, in standard deviations of real clips", "", 2),
@@ -171,7 +211,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.false_rejection": Entry(
         "False rejections",
-        "share of held-out real patients, who cannot be copies, that the screening would reject",
+        "share of held-out real patients, whom the generator never saw, that the screening would reject",
         PERCENT,
         1,
         Target(0.07, "at most"),
@@ -192,6 +232,9 @@ ENTRIES: dict[str, Entry] = {
     "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
     "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
     "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
+    "screen.drawn_anew": Entry(
+        "Drawn anew", "share of the screened videos that were left out because they show another EF", PERCENT, 0, Target(0.15, "at most"), brief="clips drawn anew for their EF"
+    ),
     "screen.missed_ef": Entry("Videos of another EF", "finished synthetic videos left out because the regressor read an EF too far from the one asked for", "", 0),
     "published.tau": Entry("Threshold", "correlation with a training frame from which on an image is rejected", "", 3),
     "published.expected_false_rejection": Entry(
@@ -200,13 +243,13 @@ ENTRIES: dict[str, Entry] = {
     "published.false_rejection": Entry("False rejections", "share of the first frames of patients it has not seen that it rejects", PERCENT, 1),
     "published.planted_recall": Entry("Planted copies caught", "share of the planted near-copies of single frames that it rejects", PERCENT, 1),
     "published.rejected": Entry("Images rejected", "of the candidates that the screening saw", "", 0),
-    "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, brief="Fréchet distance to real videos"),
-    "video.frechet_floor": Entry(
-        "Fréchet distance, floor",
-        "the same distance between two halves of the real clips: what no generator can beat at this sample size",
-        "",
-        2,
-        brief="  its floor, real to real",
+    "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, Target(3, "at most", "times"), brief="videos, Fréchet distance"),
+    "video.kid": Entry(_KERNEL, _KERNEL_WORDS, "", 3, Target(2, "at most", "times"), brief="videos, kernel distance (KID)"),
+    "video.precision": Entry(
+        "Precision", "share of the synthetic clips that lie among real ones", "", 2, Target(0.05, "at least", "within"), brief="videos, precision"
+    ),
+    "video.recall": Entry(
+        "Recall", "share of the real clips that lie among synthetic ones; read it with the precision", "", 2, Target(0.05, "at least", "within"), brief="videos, recall"
     ),
     **{
         f"{prefix}.encoder": Entry("Encoder", "fingerprint (SHA-256) of the network whose features are compared: distances of different networks cannot be compared")
@@ -261,29 +304,46 @@ _KINDS: dict[str, Entry] = {
     "worst_stratum_mae": Entry("MAE in the worst stratum", "of reduced, mildly reduced and preserved EF", POINTS, 1),
     "frechet": Entry("Fréchet distance", _FRECHET),
     "frechet_infinity": Entry("Fréchet distance at infinity", "the same without the bias that few samples give it, extrapolated", "", 2),
-    "kid": Entry("Kernel distance", "unbiased at any number of samples (KID; on videos KVD): 0 on average where there is no difference", "", 4),
+    "kid": Entry(_KERNEL, _KERNEL_WORDS, "", 4),
     "precision": Entry("Precision", "share of the synthetic samples that lie among real ones", "", 2),
     "recall": Entry("Recall", "share of the real samples that lie among synthetic ones; read it with the precision", "", 2),
     "density": Entry("Density", "how densely real samples lie about synthetic ones: 1 for equal sets", "", 2),
     "coverage": Entry("Coverage", "share of the real samples with a synthetic neighbour; read it with the density", "", 2),
     "samples": Entry("Samples a side", "between which the distances are taken", "", 0),
     "inception_score": Entry("Inception score", "how sure a classifier of photographs is, and how many classes it sees; it looks at no real image", "", 2),
-    "frechet_floor": ENTRIES["video.frechet_floor"],
 }
 
 KEY_FIGURES = (
     "tstr.r2",
+    "tstr.r2_unselected",
     "tstr.r2_of_trtr",
+    "tstr.mae_more_than_trtr",
+    "trtr.r2",
     "adherence.r2",
+    "adherence.r2_unselected",
+    "adherence.slope",
+    "adherence.slope_unselected",
+    "screen.drawn_anew",
+    "appearance.detectability_28",
+    "appearance.detectability_56",
+    "appearance.detectability_112",
+    "appearance.detectability_clips",
+    "appearance.detectability_clips_unselected",
+    "appearance.detectability_reconstruction_56",
+    "appearance.detectability_reconstruction_112",
+    "appearance.radiomics",
+    "video.frechet",
+    "video.kid",
+    "video.precision",
+    "video.recall",
     "autoencoder.psnr",
     "reid.auc",
     "screen.planted_recall",
     "screen.false_rejection",
-    "temporal.synthetic.beat_present",
-    "video.frechet",
+    "temporal.synthetic.dominant_period",
 )
-"""The figures that a release board asks for first, in that order."""
-SECOND_FIGURES = ("video.frechet_floor", "trtr.r2", "adherence.mae", "seconds.per_synthetic_clip", "seconds.total", "memory.peak_mb")
+"""The figures that a release board asks for first, in that order: what is weak among them as well as what is good."""
+SECOND_FIGURES = ("seconds.per_synthetic_clip", "seconds.total", "memory.peak_mb")
 """What a run in a terminal ends with besides."""
 
 
@@ -293,6 +353,9 @@ def entry(key: str) -> Entry:
     rest = rest.removeprefix("real.").removeprefix("synthetic.")
     if f"{prefix}.{rest}" in ENTRIES:
         return ENTRIES[f"{prefix}.{rest}"]
+    if rest.endswith("_unselected"):
+        selected = entry(f"{prefix}.{rest.removesuffix('_unselected')}")
+        return replace(selected, label=f"{selected.label}, without selection", brief=_WITHOUT)
     if prefix == "speckle":
         direction, _, lag = rest.partition("_")
         unit = "frame" if direction == "time" else "pixel"
@@ -318,5 +381,11 @@ def show(value: float, entry: Entry, unit: bool = True) -> str:
 
 
 def show_target(entry: Entry) -> str:
-    """A target as text: "at least 24.0 dB"; the empty string where none is set."""
-    return f"{entry.target.side} {show(entry.target.limit, entry)}" if entry.target else ""
+    """A target as text: "at least 24.0 dB", "at most 3 x its floor"; the empty string where none is set."""
+    if entry.target is None:
+        return ""
+    if entry.target.by_floor == "times":
+        return f"{entry.target.side} {entry.target.limit:g} × floor"
+    if entry.target.by_floor == "within":
+        return f"within {entry.target.limit:g} of floor"
+    return f"{entry.target.side} {show(entry.target.limit, entry)}"

@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from echosynth.files import PRIVATE_FILE, atomic_file, write_json
 from echosynth.progress import progress
 from echosynth.report import facts, figures, pictures, pieces, redaction
-from echosynth.report.glossary import KEY_FIGURES
 from echosynth.report.pictures import NotComputed
 from echosynth.report.redaction import FRAMES, PATIENTS, SCORES, Withheld
 from echosynth.study import Stage, Study
@@ -87,8 +86,8 @@ def _looks(study: Study, synthetic: pd.DataFrame | None, cohort: pd.DataFrame | 
             ),
             Piece(
                 "Reconstructed",
-                "Clips that the autoencoder was not trained on, left, beside their reconstructions, right: the finest "
-                "detail that synthesis can reach.",
+                "Clips that the autoencoder was not trained on, left, beside their reconstructions, right: what its "
+                "decoder, which draws synthetic clips too, keeps of the detail.",
                 lambda: pieces.reconstructions(study),
                 FRAMES,
             ),
@@ -263,7 +262,7 @@ def render(study: Study, metrics: dict[str, Any], public: bool) -> str:
     """
     synthetic, cohort = _clips(pictures.synthetic_clips, study), _clips(pictures.cohort_clips, study)
     stages = facts.finished_stages(study)
-    cards = [facts.metric_row(metrics, key) for key in KEY_FIGURES]
+    cards = facts.headline(metrics)
     judged = [card["met"] for card in cards if card["met"] is not None]
     shared, every = redaction.public_options(study.config), facts.without_paths(study.config.model_dump(mode="json"))
     options = shared if public else every

@@ -1,5 +1,16 @@
 """The stages of a study, in the order in which a run takes them."""
 
-from echosynth.stages import autoencoder, evaluation, image, latents, regressor, reid, segmentation, synthesis, video
+from echosynth.stages import autoencoder, evaluation, image, latents, regressor, reid, segmentation, synthesis, unselected, video
 
-STAGES = (autoencoder.STAGE, latents.STAGE, image.STAGE, reid.STAGE, video.STAGE, regressor.STAGE, segmentation.STAGE, synthesis.STAGE, evaluation.STAGE)
+STAGES = (
+    autoencoder.STAGE,
+    latents.STAGE,
+    image.STAGE,
+    reid.STAGE,
+    video.STAGE,
+    regressor.STAGE,
+    segmentation.STAGE,
+    synthesis.STAGE,
+    unselected.STAGE,
+    evaluation.STAGE,
+)

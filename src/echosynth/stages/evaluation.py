@@ -21,6 +21,7 @@ from echosynth.metrics.encoders import InDomain
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.stages.start import cohort_of, trained
 from echosynth.stages.synthesis import MEASURED
+from echosynth.stages.unselected import cohort_of_unselected
 from echosynth.study import Stage, Study, peak_memory_mb
 
 
@@ -39,6 +40,7 @@ def run(study: Study) -> dict:
         config.video.fps,
         _measured(study, synthetic.clips["name"]),
         seam_frames(config.video.network, config.synthesis),
+        processes.on_first(lambda: cohort_of_unselected(study)),
         autoencoder,
     )
 
@@ -89,11 +91,11 @@ def of_other_stages(study: Study) -> dict:
         **{f"autoencoder.{key}": autoencoder[key] for key in ("psnr", "ssim", "mae", "texture")},
         "reid.auc": reid["auc"],
         **{f"screen.{key}": value for key, value in reid.items() if key.startswith(("false_rejection", "planted_recall"))},
-        **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos", "missed_ef")},
+        **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos", "missed_ef", "drawn_anew")},
         **{f"published.{key.removeprefix('published_')}": value for source in (reid, synthesis) for key, value in source.items() if key.startswith("published_")},
         **{f"segmentation.{key}": value for key, value in segmentation.items() if key in ("dice", "measured", "ef_r2", "ef_mae", "ef_bias")},
         "seconds.per_synthetic_clip": synthesis["seconds_per_clip"],
     }
 
 
-STAGE = Stage("evaluation", inputs=("cohort", "autoencoder", "reid", "regressor", "segmentation", "synthetic"), sections=("evaluation",), run=run, every_process=True)
+STAGE = Stage("evaluation", inputs=("cohort", "autoencoder", "reid", "regressor", "segmentation", "synthetic", "unselected"), sections=("evaluation",), run=run, every_process=True)

@@ -62,7 +62,7 @@ _ENOUGH, _LEAST_SLOPE = 20, 0.5  # validation clips for a line; a flatter one wo
 class Reader:
     """Reads the EF that a clip shows. A regressor draws what it is unsure of to the mean of its training clips: readings follow the truth by a line of slope below 1, which is undone here.
 
-    Without that, clips which are chosen by their readings show EFs farther from the mean than their labels say (docs/decisions.md).
+    Without that, clips which are chosen by their readings show EFs farther from the mean than their labels say.
     """
 
     regressor: Network

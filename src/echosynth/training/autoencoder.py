@@ -26,8 +26,8 @@ _FLOOR = 0.02  # sd of what counts as black in a spectrum, on the scale of [-1, 
 class Discriminator(nn.Module):
     """Patch discriminator: frames (N, 1, H, W) to one score a patch (N, 1, H/8, W/8), high for what it takes for an original.
 
-    Beside the frame it sees the frame minus its local mean, amplified: texture is a small part of a frame's contrast, and without it the discriminator is blind to smoothing for longer than
-    a training lasts (docs/decisions.md).
+    Beside the frame it sees the frame minus its local mean, amplified: texture is a small part of a frame's contrast, and without it the discriminator hardly
+    learns to see smoothing.
     """
 
     def __init__(self, width: int = 32):
