@@ -72,7 +72,7 @@ def test_one_sentence_says_what_there_is():
     assert one_sentence({}, None, None) == "No synthetic clips were made."
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
     assert "rejects 5.0 % of patients" in full
-    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97 % of planted copies" in full and "5.0 %" in full
+    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "every planted near-copy of 97 % of patients" in full and "5.0 %" in full
 
 
 def test_paths_are_cut_to_their_last_name():

@@ -49,7 +49,7 @@ def usefulness(trained: Trained, real: Cohort, synthetic: Cohort, section: Evalu
     for kind in read.keys() - {"trtr"}:
         compared = compare_training(ef, read["trtr"], read[kind], patients, seed, max(section.bootstraps, 100))
         metrics |= {f"{kind}.mae_more_than_trtr": compared.difference, f"{kind}.mae_more_than_trtr_low": compared.low, f"{kind}.mae_more_than_trtr_high": compared.high}
-        metrics[f"{kind}.verdict"] = compared.verdict or f"none: {compared.seeds} seed a kind"
+        metrics[f"{kind}.verdict"] = compared.verdict or f"none: {compared.reason}"
     metrics |= _curve(trained, paths, ef, weights, folder)
     return metrics
 

@@ -92,7 +92,7 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
-        parts.append(f"the similarity screening catches {recall * 100:.0f} % of planted copies and {rejected}")
+        parts.append(f"the similarity screening catches every planted near-copy of {int(recall * 100 + 1e-9)} % of patients and {rejected}")
     return "; ".join(parts) + "."
 
 
