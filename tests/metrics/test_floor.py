@@ -60,7 +60,7 @@ def test_a_feature_that_is_not_finite_is_named():
     ):
         assert found.reason == named
     for measure in (frechet, kid, prdc):
-        with pytest.raises(InputError, match="feature 3 of .* clip 5 of 60 is not a finite number"):
+        with pytest.raises(InputError, match=r"feature 3 of .* clip 5 of 60 is not a finite number"):
             measure(real, broken)
     assert not_finite("real", np.array([[1.0, np.inf]]), ("mean", "sd"), ("0X1",)) == "feature sd of real clip 0X1 is not a finite number"
     assert not_finite("real", real) is None

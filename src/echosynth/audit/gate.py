@@ -8,12 +8,13 @@ from echosynth.config import AuditSection
 from echosynth.privacy.attacks import auc_interval
 from echosynth.privacy.multiple import excess
 from echosynth.privacy.risks import risk_of
-from echosynth.privacy.screen import rate
+from echosynth.privacy.screen import Rate, rate
 from echosynth.privacy.tails import LEAST
 
 NO_COPY = "No copy of a training clip"
 CANARIES, PRIVACY, WEIGHTS = "Canaries", "Differential privacy", "Attacks on the weights"
 MOTION = "Motion: a beat copied to another heart"
+ALL_NEAR = "every near-copy of a patient"
 PLANTED, COPYING = "Planted copies are caught", "Data copying (C_T)"
 REQUIRABLE = {"canaries": CANARIES, "dp": PRIVACY, "weights": WEIGHTS}
 PASSED, UNCLEAR, FAILED, SKIPPED = OUTCOMES = ("passed", "unclear", "failed", "skipped")
@@ -72,7 +73,7 @@ def decide(found: dict, section: AuditSection) -> Gate:
         _splits(found["splits"]),
         _no_copy(found["screening"], section),
         *(_rejections(name, found["screening"].get(key), section, wide) for name, key in screens),
-        _planted(found["planted"], section, wide),
+        _planted(found["planted"], found["screening"].get("power", []), section, wide),
         *(_attack(attack, section, wide) for attack in attacks[0]),
         *(_harm(name, found["harms"].get(key), section, wide) for name, key in dangers),
         _copying(found["harms"]["data_copying"], section),
@@ -117,17 +118,17 @@ def _splits(splits: dict) -> Check:
 
 
 def _no_copy(screening: dict, section: AuditSection) -> Check:
-    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies than strangers explain; without strangers enough, for any such clip."""
+    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies than strangers explain; with fewer than `LEAST` strangers, for any such clip."""
     told = [screening[name] for name in ("calibrated", "judge")]
     copies, nearer = screening["copies"], screening["nearer"]
     seen = max((one["copies_caught"] for one in told), key=lambda caught: caught["low"])
     words = f"{len(copies)} of {screening['clips']} clips lie as near to a training clip as planted copies do{_names(copies)}"
     if nearer:
         words += f"; {len(nearer)} of them nearer than any stranger comes{_names(nearer)}"
-    explained = max(one["named"] / screening["clips"] <= 1 / (one["strangers"] + 1) for one in told)
     many = any(one["named_p"] < NAMED_ERROR / len(told) for one in told)
     unknown = bool(copies) and min(one["strangers"] for one in told) < LEAST
-    words += f"; of strangers 1 in {1 + min(one['strangers'] for one in told)} or fewer would" if copies and explained and not unknown else ""
+    if copies and not unknown:
+        words += f"; strangers would give as many with a chance of {min(one['named_p'] for one in told):.2g}"
     words += f"; {_floor(seen['share'])} % (at least {_floor(seen['low'])} %) of {seen['count']} patients' planted copies are seen, all kinds"
     assured = any(one["line_assured"] for one in told) or seen["low"] >= section.copy_recall
     if not assured:
@@ -154,16 +155,23 @@ def _rejections(name: str, told: dict | None, section: AuditSection, wide: float
     return Check(name, outcome, words + _alone(outcome, beyond["low"], section.max_excess), limit)
 
 
-def _planted(planted: dict, section: AuditSection, wide: float) -> Check:
+def _planted(planted: dict, power: list[dict], section: AuditSection, wide: float) -> Check:
+    """By patients of whom every near-copy is caught by the screen that filtered: of images as the stage reid planted them, of clips as this audit did. The weaker of the two decides."""
     limit = f"{section.min_recall * 100:g} % of patients, every kind"
-    recall, low, count = (planted.get(f"planted_recall{end}") for end in ("", "_low", "_patients"))
-    if recall is None or low is None or not count:
+    rates = {}
+    if planted.get("planted_recall_image") is not None and planted.get("planted_patients_image"):
+        rates["images"] = rate(planted["planted_recall_image"] * planted["planted_patients_image"], planted["planted_patients_image"])
+    for row in power:
+        if row["screen"] == "calibrated" and row["kind"] == ALL_NEAR:
+            rates["clips"] = Rate(*(row[key] for key in ("share", "low", "high", "count")))
+    if not rates:
         return Check(PLANTED, FAILED, "no copy was planted", limit)
-    high = planted.get("planted_recall_high", 1.0)
-    outcome = FAILED if rate(recall * count, count, wide).high < section.min_recall else PASSED if low >= section.min_recall else UNCLEAR
-    words = f"of {_floor(recall)} % of {count} patients every near-copy is caught ({_floor(low)} to {_floor(high)} %)"
-    if worst := planted.get("planted_recall_worst"):
-        words += f"; of the worst kind, {worst['kind']} ({worst['sample']}), {_floor(worst['recall'])} %"
+    lowest = min(rates.values(), key=lambda found: found.low)
+    beyond = min(rate(found.share * found.count, found.count, wide).high for found in rates.values())
+    outcome = FAILED if beyond < section.min_recall else PASSED if lowest.low >= section.min_recall else UNCLEAR
+    words = "; ".join(f"{what}: every near-copy is caught of {_floor(r.share)} % ({_floor(r.low)} to {_floor(r.high)}) of {r.count} patients" for what, r in rates.items())
+    if worst := planted.get("planted_worst"):
+        words += f"; worst kind: {worst['kind']}, {_floor(worst['recall'])} % ({worst['sample']}s)"
     ends = ends_of(planted.get("planted", []))
     return Check(PLANTED, outcome, (f"{ends}. Mildest copies: " if ends else "") + words, limit)
 

@@ -7,8 +7,7 @@ import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from echosynth.audit.gate import NO_COPY, OF_CLIPS, ends_of
-from echosynth.audit.suspects import ALL_NEAR
+from echosynth.audit.gate import ALL_NEAR, NO_COPY, OF_CLIPS, ends_of
 from echosynth.files import atomic_file, write_json
 from echosynth.report import figures
 from echosynth.report.facts import without_paths

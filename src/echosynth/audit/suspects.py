@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from echosynth.audit.gate import NEARER_ERROR
+from echosynth.audit.gate import ALL_NEAR, NEARER_ERROR
 from echosynth.audit.looks import WINDOW, Looks
 from echosynth.audit.membership import People
 from echosynth.audit.pixels import evenly
@@ -23,7 +23,7 @@ from echosynth.privacy.multiple import adjusted, excess, excess_p, operating_poi
 from echosynth.privacy.planted import NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
 from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.screen import Rate, Screen, rate, similarity
-from echosynth.privacy.tails import nearest_p
+from echosynth.privacy.tails import count_p, nearest_p
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.reid import original
@@ -31,7 +31,6 @@ from echosynth.study import Study
 
 JUDGES = {"judge": "handmade", "motion": "motion"}  # screens that took no part in the filtering, and their eyes
 NAMING = ("calibrated", "judge")  # screens that name copies: strangers beat alike, so motion names nobody
-ALL_NEAR = "every near-copy of a patient"
 OTHER_EF_CLIPS = 12  # the generator has to draw each of them
 
 
@@ -91,7 +90,7 @@ def name_copies(
     """The verdicts on every synthetic clip as a table, and what the gate has to know of them.
 
     A clip is named a copy where a screen of `NAMING` scores it above the line that the wanted share `recall` of planted near-copies reaches and above every held-out patient who did not
-    calibrate; or where it lies nearer than any stranger comes ("nearer": privacy/tails.py, paid for every clip and screen). More named than strangers explain: "named_p".
+    calibrate; or where it lies nearer than any stranger comes ("nearer": privacy/tails.py, paid for every clip and screen). "named_p": the chance that strangers, as many as there are clips, would give as many names.
 
     Args:
         screened: one row a synthetic clip, with its name.
@@ -111,8 +110,8 @@ def name_copies(
         named = scores > told[name]["copy_threshold"]
         told[name] |= {
             "named": int(named.sum()),
-            "strangers": those.patients,
-            "named_p": excess_p(int(named.sum()), clips, those.patients, 1 / (those.patients + 1)),
+            "strangers": len(those.drawn),
+            "named_p": count_p(int(named.sum()), clips, told[name]["copy_threshold"], those.drawn),
         }
         copied |= named
         nearest = np.minimum(nearest, nearest_p(scores, those.drawn) * len(NAMING))

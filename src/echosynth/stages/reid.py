@@ -81,7 +81,7 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     summary = {"auc": auc.frames if math.isnan(auc.visits) else auc.visits, "auc_visits": auc.visits, "auc_frames": auc.frames}
     # The headline is the worse of the two screenings that a synthetic clip goes through.
     summary |= _told("false_rejection", max(rejections.values())) | _told("planted_recall", min(recall.values()))
-    summary |= {"planted_recall_patients": min(recall.values()).count, "planted_recall_worst": _worst(planted[planted["near"]])}
+    summary |= {f"planted_patients_{sample}": found.count for sample, found in recall.items()} | {"planted_worst": _worst(planted[planted["near"]])}
     for sample, frames in (("image", 1), ("video", options.frames)):
         summary |= _told(f"false_rejection_{sample}", rejections[sample]) | _told(f"planted_recall_{sample}", recall[sample]) | {f"threshold_{sample}": screen.threshold(frames)}
     images = planted[(planted["sample"] == "image") & planted["near"]]
