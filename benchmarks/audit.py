@@ -53,7 +53,7 @@ def told(found: dict) -> dict:
     """The main figures of an audit."""
     attacks = {f"{attack['threat']}: {attack['name']}": [round(attack["auc"][key], 3) for key in ("value", "low", "high")] for attack in found["attacks"]}
     closed = [f"{check['name']}: {check['words']}" for check in found["gate"]["checks"] if check["outcome"] == "failed"]
-    return {"open": found["gate"]["open"], "copies": len(found["screening"]["copies"]), "clips": found["screening"]["clips"], "auc": attacks, "failed": closed}
+    return {"open": found["gate"]["clips"]["open"], "weights_open": found["gate"]["weights"]["open"], "copies": len(found["screening"]["copies"]), "clips": found["screening"]["clips"], "auc": attacks, "failed": closed}
 
 
 def memoriser(out: Path, steps: int) -> dict:

@@ -32,7 +32,7 @@ METRICS = {
 }  # fmt: skip
 REID = {
     "threshold_image": 0.84, "threshold_video": 0.86, "warning": "the validation split has 12 patients",
-    "planted": [{"sample": "image", "kind": kind, "strength": strength, "near": near, "recall": recall, "low": recall - 0.1, "high": recall, "copies": 100}
+    "planted": [{"sample": "image", "kind": kind, "strength": strength, "near": near, "recall": recall, "low": recall - 0.1, "high": recall, "patients": 100}
                 for kind, strength, near, recall in (("noise", 4, True, 0.99), ("noise", 20, False, 0.41), ("shift", 1, True, 0.97))],
     "level": 0.05, "false_rejection_image": 0.04, "false_rejection_image_low": 0.01, "false_rejection_image_high": 0.09,
     "published_tau": 0.912, "published_expected_false_rejection": 0.26, "published_false_rejection": 0.231, "published_false_rejection_low": 0.2, "published_false_rejection_high": 0.3,

@@ -234,8 +234,10 @@ def audit(study: StudyFolder) -> None:
     with Study.open(study).at_work("audit") as opened:
         found = audit_(opened)
     for check in found["gate"]["checks"]:
-        print(f"{check['outcome']:<8} {check['name']}: {check['words']}")
-    print("the gate is open" if found["gate"]["open"] else "the gate is closed")
+        print(f"{check['outcome']:<8} {check['name']}: {check['words']}{f' [limit: {limit}]' if (limit := check['limit']) else ''}")
+    print(", ".join(f"{count} {outcome}" for outcome, count in found["gate"]["counts"].items()))
+    print(f"clips: the gate is {'open' if found['gate']['clips']['open'] else 'closed'}")
+    print(f"weights: the gate is {'open' if found['gate']['weights']['open'] else 'closed, do not share them'}")
     print(study / "audit" / "passport.html")
 
 

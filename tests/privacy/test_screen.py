@@ -167,3 +167,10 @@ def test_a_broken_calibration_is_the_users_to_know(tmp_path):
     (tmp_path / "calibration.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
     with pytest.raises(InputError, match="calibration"):
         Screen.load(tmp_path)
+
+
+def test_one_draw_of_each_patient_is_one_of_the_patient_s_own_windows():
+    held_out = torch.tensor([[0.1, 0.2, 0.3], [0.9, torch.nan, torch.nan], [0.5, 0.6, torch.nan]])
+    screen = Screen(torch.zeros(1, 2), held_out, torch.tensor([0, 0, 1]), 0.05)
+    drawn = np.array([screen.one_draw_each(2, np.random.default_rng(seed)) for seed in range(60)])
+    assert drawn.shape == (60, 2) and {round(float(value), 4) for value in drawn[:, 0]} == {0.2, 0.3, 0.9} and np.allclose(drawn[:, 1], 0.6)

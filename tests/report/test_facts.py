@@ -73,7 +73,8 @@ def test_one_sentence_says_what_there_is():
     assert one_sentence({}, None, None) == "No synthetic clips were made."
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
     assert "rejects 5.0 % of patients" in full
-    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97.0 % of planted copies" in full and "5.0 %" in full
+    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full
+    assert "every planted near-copy of 97.0 % of patients" in full and "5.0 %" in full
 
 
 def test_paths_are_cut_to_their_last_name():
@@ -110,7 +111,7 @@ def test_results_table_fits_a_terminal():
 
 
 def test_a_share_of_caught_copies_is_never_rounded_up():
-    assert "99.9 % of planted copies" in one_sentence({"screen.planted_recall": 0.9999, "screen.false_rejection": 0.02}, 1, 1)
+    assert "near-copy of 99.9 % of patients" in one_sentence({"screen.planted_recall": 0.9999, "screen.false_rejection": 0.02}, 1, 1)
 
 
 def test_targets_by_a_floor():

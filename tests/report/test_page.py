@@ -91,7 +91,7 @@ def test_both_protocols_stand_side_by_side(text: str):
     assert (
         rows["patients never seen, rejected: as measured"] == "23.1 % (20.0 to 30.0)"
         and rows["finished videos"] == "not screened"
-        and rows["planted near-copies of images caught"] == "–"
+        and rows["patients of whom every planted near-copy of an image is caught"] == "–"
     )
     assert rows["synthetic images rejected, of 6"] == "5"
 

@@ -8,6 +8,7 @@ import torch
 
 from echosynth import __version__
 from echosynth.audit import harms
+from echosynth.audit.adherence import ef_by_stratum
 from echosynth.audit.chain import MODELS, bindings, chain, manifest_of_release, splits
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import look
@@ -15,7 +16,7 @@ from echosynth.audit.membership import People, dataset_attacks, weight_attacks
 from echosynth.audit.passport import LEDGER, write_passport
 from echosynth.audit.pixels import learn_pixels
 from echosynth.audit.suspects import Eyes, suspects
-from echosynth.cohort.check import VIDEOS
+from echosynth.cohort.check import TRUTH, VIDEOS
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
@@ -48,16 +49,19 @@ def audit(study: Study) -> dict:
     _all_listed(made, manifest)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {name: trained(study, name, device) for name in ("autoencoder", "reid", "image", "video")}
-    people = _people(cohort, canaries_of(study), section.clips, seed)
+    everybody = People(cohort.with_phenotypes(cohort.clips.assign(patient=cohort.clips["patient"].astype(str))).reset_index(drop=True))
+    attacked = _attacked(everybody, canaries_of(study), section.clips, seed)
+    people = People(everybody.clips[attacked].reset_index(drop=True))
 
     screened = judge_clips(study, made, "calibrated")
-    paths = [cohort.path(name) for name in people.clips["name"]], [made.path(name) for name in made.clips["name"]]
+    paths = [cohort.path(name) for name in everybody.clips["name"]], [made.path(name) for name in made.clips["name"]]
     pixels = learn_pixels(paths[1], folder / "pixels", section.pixel_steps, seed)
-    real, synthetic = (
-        look(some, networks["autoencoder"], networks["reid"], pixels, study.config.screen.fps, title, device)
-        for some, title in zip(paths, ("real clips", "synthetic clips"), strict=True)
-    )
-    table, about = suspects(study, screened, people, synthetic, real, cohort, Eyes(*(networks[name] for name in ("autoencoder", "reid", "video"))))
+    held_out, frames = (everybody.clips["split"] != "TRAIN").to_numpy(), int(screened["frames"].median())
+    seen = [networks["autoencoder"], networks["reid"], pixels, study.config.screen.fps]
+    synthetic = look(paths[1], *seen, "synthetic clips", device)
+    every = look(paths[0], *seen, "real clips", device, whole=attacked, cut=held_out, frames=frames)
+    real = every.only(np.flatnonzero(attacked))
+    table, about = suspects(study, screened, everybody, synthetic, every, cohort, Eyes(*(networks[name] for name in ("autoencoder", "reid", "video"))))
     with atomic_file(folder / "clips.parquet") as partial:
         table.to_parquet(partial, index=False)
 
@@ -71,13 +75,15 @@ def audit(study: Study) -> dict:
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "chain": chain(study, manifest),
+        "cohort": {"simulated": (cohort.root / TRUTH).exists()},
         "splits": splits(cohort),
         "screening": about,
         "planted": {
             key: value for key, value in study.summary("reid")["summary"].items() if key.startswith(("planted", "false_rejection", "published", "auc", "warning", "level"))
         },
         "attacks": [attack.as_dict() for attack in attacks],
-        "harms": harms.harms(people, real, synthetic, made.clips["ef"].to_numpy(float), seed),
+        "harms": harms.harms(everybody, every, synthetic, made.clips["ef"].to_numpy(float), seed),
+        "ef_by_stratum": ef_by_stratum(study),
         "canaries": _canaries(study, scores),
         "differential_privacy": statement(study),
         "none_seen": none_seen(len(made.clips))._asdict(),
@@ -123,16 +129,15 @@ def last_audit(study: Study) -> dict:
     return found
 
 
-def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> People:
-    """At most `most` clips of members and as many of strangers, whole patients, and all canaries: those left out are strangers."""
-    clips = cohort.with_phenotypes(cohort.clips.assign(patient=cohort.clips["patient"].astype(str)))
+def _attacked(everybody: People, canaries: Canaries | None, most: int, seed: int) -> np.ndarray:
+    """Which clips the attacks look at, bool: at most `most` of members and as many of strangers, whole patients, and all canaries: those left out are strangers."""
     kept = list(canaries.patients) if canaries else []
     for member in (True, False):
-        side = clips[(clips["split"] == "TRAIN") == member]
+        side = everybody.clips[(everybody.clips["split"] == "TRAIN") == member]
         order = numpy_rng(seed, "audited", int(member)).permutation(np.unique(side["patient"]))
         counts = side.groupby("patient").size().loc[order].cumsum()
         kept += counts[(counts <= most) | (np.arange(len(counts)) == 0)].index.tolist()
-    return People(clips[clips["patient"].isin(kept)].reset_index(drop=True))
+    return everybody.clips["patient"].isin(kept).to_numpy()
 
 
 def _public(study: Study, device: torch.device) -> dict[str, Generator]:

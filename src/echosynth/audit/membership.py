@@ -31,6 +31,10 @@ class People:
         inside = (self.clips["split"] == "TRAIN").to_numpy()
         return np.unique(self.clips["patient"].astype(str)[inside == member])
 
+    def of_split(self, split: str) -> int:
+        """How many patients a split has."""
+        return int(self.clips.loc[self.clips["split"] == split, "patient"].nunique())
+
     def sides(self, scores: PatientScores) -> tuple[np.ndarray, np.ndarray]:
         """Scores of members and of strangers, in the order of `patients`; raises KeyError for one without a score."""
         known = dict(zip(scores.patients.tolist(), scores.scores, strict=True))

@@ -108,6 +108,17 @@ class Screen:
         """Scores of the held-out draws of `frames` frames, ascending; float32 (M,)."""
         return self._law(frames)[0]
 
+    def one_draw_each(self, frames: int, rng: np.random.Generator) -> np.ndarray:
+        """The score of one draw of `frames` frames of each held-out patient, taken at random; float (patients,)."""
+        found = []
+        for patient in self.patients.unique().tolist():
+            clips = np.flatnonzero((self.patients == patient).numpy())
+            row = self.held_out[int(rng.choice(clips))].numpy()
+            scores = row[~np.isnan(row)]
+            first = int(rng.integers(max(len(scores) - frames, 0) + 1))
+            found.append(float(scores[first : first + frames].max()))
+        return np.array(found)
+
     def rejects(self, p: np.ndarray | float) -> np.ndarray:
         return np.asarray(p) <= self.level + _TOLERANCE
 

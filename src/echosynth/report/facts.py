@@ -99,7 +99,8 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
-        parts.append(f"the similarity screening catches {math.floor(recall * 1000) / 10:.1f} % of planted copies and {rejected}")
+        share = f"{math.floor(recall * 1000 + 1e-9) / 10:.1f} %"
+        parts.append(f"the similarity screening catches every planted near-copy of {share} of patients and {rejected}")
     return "; ".join(parts) + "."
 
 

@@ -219,7 +219,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.planted_recall": Entry(
         "Planted copies caught",
-        "share of near-copies of training clips, planted on purpose, that the screening rejects",
+        "share of training patients of whom the screening rejects every near-copy, planted on purpose in all kinds: the lower of images and videos",
         PERCENT,
         1,
         Target(0.95, "at least"),
@@ -227,8 +227,8 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.false_rejection_image": Entry("False rejections, images", "share of single frames of held-out real patients that the screening of images would reject", PERCENT, 1),
     "screen.false_rejection_video": Entry("False rejections, videos", "share of clips of held-out real patients that the screening of videos would reject", PERCENT, 1),
-    "screen.planted_recall_image": Entry("Planted copies caught, images", "share of the planted near-copies of single frames that the screening rejects", PERCENT, 1),
-    "screen.planted_recall_video": Entry("Planted copies caught, videos", "share of the planted near-copies of clips that the screening rejects", PERCENT, 1),
+    "screen.planted_recall_image": Entry("Planted copies caught, images", "share of training patients of whom every planted near-copy of a single frame is rejected", PERCENT, 1),
+    "screen.planted_recall_video": Entry("Planted copies caught, videos", "share of training patients of whom every planted near-copy of a clip is rejected", PERCENT, 1),
     "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
     "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
     "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
@@ -241,7 +241,7 @@ ENTRIES: dict[str, Entry] = {
         "False rejections, expected", "share of a perfect generator's images that it rejects, by the sizes of its two galleries", PERCENT, 1
     ),
     "published.false_rejection": Entry("False rejections", "share of the first frames of patients it has not seen that it rejects", PERCENT, 1),
-    "published.planted_recall": Entry("Planted copies caught", "share of the planted near-copies of single frames that it rejects", PERCENT, 1),
+    "published.planted_recall": Entry("Planted copies caught", "share of training patients of whom it rejects every planted near-copy of a single frame", PERCENT, 1),
     "published.rejected": Entry("Images rejected", "of the candidates that the screening saw", "", 0),
     "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, Target(3, "at most", "times"), brief="videos, Fréchet distance"),
     "video.kid": Entry(_KERNEL, _KERNEL_WORDS, "", 3, Target(2, "at most", "times"), brief="videos, kernel distance (KID)"),

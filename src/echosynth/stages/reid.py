@@ -81,15 +81,16 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     summary = {"auc": auc.frames if math.isnan(auc.visits) else auc.visits, "auc_visits": auc.visits, "auc_frames": auc.frames}
     # The headline is the worse of the two screenings that a synthetic clip goes through.
     summary |= _told("false_rejection", max(rejections.values())) | _told("planted_recall", min(recall.values()))
+    summary |= {f"planted_patients_{sample}": found.count for sample, found in recall.items()} | {"planted_worst": _worst(planted[planted["near"]])}
     for sample, frames in (("image", 1), ("video", options.frames)):
         summary |= _told(f"false_rejection_{sample}", rejections[sample]) | _told(f"planted_recall_{sample}", recall[sample]) | {f"threshold_{sample}": screen.threshold(frames)}
     images = planted[(planted["sample"] == "image") & planted["near"]]
     summary |= {"published_tau": published.tau, "published_expected_false_rejection": published.expected_false_rejection}
     summary |= _told("published_false_rejection", _rejected_by_patient(~published.screen(first["calibration"]).kept, patients[calibration]))
-    summary |= _told("published_planted_recall", rate(int((~images["published"]).sum()), len(images)))
+    summary |= _told("published_planted_recall", _recall(images.assign(flagged=~images["published"])))
     groups = planted.groupby(["sample", "kind", "strength", "near"], sort=False)
     summary["planted"] = [
-        dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "copies"), _recall(group), strict=True)) for key, group in groups
+        dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "patients"), _recall(group), strict=True)) for key, group in groups
     ]
     summary |= {"gallery_frames": len(screen.gallery), "n_calibration": screen.n_patients, "n_test": rejections["image"].count, "level": screen.level}
     if not screen.enough:
@@ -112,7 +113,16 @@ def _rejected_by_patient(rejected: np.ndarray, patients: np.ndarray) -> Rate:
 
 
 def _recall(planted: pd.DataFrame) -> Rate:
-    return rate(int(planted["flagged"].sum()), len(planted))
+    """The share of patients of whom every copy in the table is caught: all kinds and all clips. Copies of one patient are not independent, patients are."""
+    caught = planted.groupby("patient")["flagged"].all()
+    return rate(int(caught.sum()), len(caught))
+
+
+def _worst(planted: pd.DataFrame) -> dict:
+    """The kind that is caught of the fewest patients, with its recall."""
+    groups = {key: _recall(group) for key, group in planted.groupby(["sample", "kind", "strength"], sort=False)}
+    (sample, kind, strength), found = min(groups.items(), key=lambda item: item[1].share)
+    return {"sample": sample, "kind": f"{kind} {strength:g}", "recall": found.share, "low": found.low, "high": found.high}
 
 
 def _spread(store: LatentStore, row: int, count: int) -> np.ndarray:
@@ -150,11 +160,12 @@ def _plant(
     options: ScreenSection,
     seed: int,
 ) -> pd.DataFrame:
-    """Screens copies of TRAIN clips: single frames of some, in all kinds and strengths, and windows of some, near-copies only.
+    """Screens copies of TRAIN clips, one clip a patient while there are patients enough: single frames of some, in all kinds and strengths, and windows of some, near-copies only.
 
-    One row a copy: sample, kind, strength, near, score, p, flagged, and `published`, whether the published filter would keep it by its first frame.
+    One row a copy: sample, patient (a number by order of choice, which names nobody), kind, strength, near, score, p, flagged, and `published`, whether the published filter would keep
+    it by its first frame.
     """
-    chosen = numpy_rng(seed, "planted").permutation(train)
+    chosen, number = _by_patient(numpy_rng(seed, "planted").permutation(train), store.index["patient"].to_numpy())
     images, videos = chosen[: options.planted_images], chosen[: options.planted_videos]
     clips = cohort.clips.set_index("name", drop=False)
 
@@ -166,10 +177,10 @@ def _plant(
         found = []
         for kind, made in copies(originals, rngs, autoencoder, kinds):
             latents = encode_clip(autoencoder, np.concatenate(made))
-            for embeddings in embed_frames(encoder, latents).split([len(clip) for clip in made]):
+            for row, embeddings in zip(places, embed_frames(encoder, latents).split([len(clip) for clip in made]), strict=True):
                 verdict = screen.verdict(embeddings, sample)
                 kept_by_published = bool(published.screen(embeddings[:1].cpu().numpy()).kept[0])
-                found.append((sample, kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept, kept_by_published))
+                found.append((sample, number[row], kind.name, float(kind.strength), kind.near, verdict.score, verdict.p, not verdict.kept, kept_by_published))
         return found
 
     groups = [(sample, some[first : first + size]) for sample, some, size in (("image", images, _TOGETHER), ("video", videos, 1)) for first in range(0, len(some), size)]
@@ -178,7 +189,14 @@ def _plant(
         for (_, places), found in zip(groups, each(screened, groups, encoder, autoencoder), strict=True):
             rows += found
             advance(len(places))
-    return pd.DataFrame(rows, columns=["sample", "kind", "strength", "near", "score", "p", "flagged", "published"])
+    return pd.DataFrame(rows, columns=["sample", "patient", "kind", "strength", "near", "score", "p", "flagged", "published"])
+
+
+def _by_patient(rows: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+    """`rows` of the store with one clip of every patient first, then the second ones, and so on; and the number of each row's patient, by first appearance."""
+    order = pd.DataFrame({"row": rows, "patient": patients[rows]})
+    order = order.iloc[np.argsort(order.groupby("patient").cumcount().to_numpy(), kind="stable")]
+    return order["row"].to_numpy(), dict(zip(order["row"].tolist(), pd.factorize(order["patient"])[0].tolist(), strict=True))
 
 
 def original(cohort: Cohort, clip: pd.Series, count: int, fps: float, size: int, rng: np.random.Generator) -> np.ndarray:
