@@ -55,7 +55,7 @@ test-gpu: setup
 # Both commands go on where an interrupted one stopped.
 demo: setup-runtime
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
-	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
+	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo --audit
 
 bench: setup-runtime
 	$(ECHOSYNTH) bench

@@ -34,16 +34,21 @@ from echosynth.stages.start import canaries_of, check_imported, cohort_of, initi
 from echosynth.study import Study
 
 RESULT = "audit.json"
+FULL, QUICK = "full", "quick"
+QUICK_STEPS = 100  # of the encoder of pixels
 
 
-def audit(study: Study) -> dict:
+def audit(study: Study, quick: bool = False) -> dict:
     """Screens, attacks and measures what lies in `synthetic/` now, decides (gate.py), and returns what is in STUDY/audit/audit.json.
 
+    `quick` leaves the weights alone and plants near-copies only: a first verdict on the clips, on which nothing is released.
     Leaves clips.parquet beside it, a row a synthetic clip with the verdicts on it: private, scores leak what they compare with; and the passport.
     audit.json is sealed and bound to what it judged (chain.py). Raises InputError when the study has no synthetic cohort, or one with a file
     that is damaged or that the synthesis did not make, before the audit or during it.
     """
     folder, section, seed = study.private_folder("audit"), study.config.audit, study.config.seed
+    if quick:
+        section = section.model_copy(update={"weights": False, "pixel_steps": min(section.pixel_steps, QUICK_STEPS)})
     manifest = manifest_of_release(study)
     cohort, made = cohort_of(study), read_cohort(study.folder("synthetic"), splits=False)
     _all_listed(made, manifest)
@@ -61,7 +66,7 @@ def audit(study: Study) -> dict:
     synthetic = look(paths[1], *seen, "synthetic clips", device)
     every = look(paths[0], *seen, "real clips", device, whole=attacked, cut=held_out, frames=frames)
     real = every.only(np.flatnonzero(attacked))
-    table, about = suspects(study, screened, everybody, synthetic, every, cohort, Eyes(*(networks[name] for name in ("autoencoder", "reid", "video"))))
+    table, about = suspects(study, screened, everybody, synthetic, every, cohort, Eyes(*(networks[name] for name in ("autoencoder", "reid", "video"))), quick)
     with atomic_file(folder / "clips.parquet") as partial:
         table.to_parquet(partial, index=False)
 
@@ -73,6 +78,7 @@ def audit(study: Study) -> dict:
     )
     found = {
         "version": __version__,
+        "form": QUICK if quick else FULL,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "chain": chain(study, manifest),
         "cohort": {"simulated": (cohort.root / TRUTH).exists()},
@@ -106,16 +112,18 @@ def _all_listed(made: Cohort, manifest: Manifest) -> None:
         raise InputError(f"{made.root / name}: not in FileList.csv; make the stage synthetic again")
 
 
-def last_audit(study: Study) -> dict:
+def last_audit(study: Study, forms: tuple[str, ...] = (FULL,)) -> dict:
     """What the last audit found.
 
-    Raises InputError when there was none, when its file was edited, and when anything that its verdict holds for is no longer what it saw, with its name.
+    Raises InputError when it was of another form than `forms`, when there was none, when its file was edited, and when anything that its verdict holds for is no longer what it saw, with its name.
     """
     again = f"run: echosynth audit {study.root}"
     try:
         found = study.sealed(f"audit/{RESULT}", again)
     except FileNotFoundError:
         raise InputError(f"{study.root}: no audit yet; {again}") from None
+    if found["form"] not in forms:
+        raise InputError(f"{study.root}: the last audit was the {found['form']} form, which is no ground for a release; {again}")
     manifest = manifest_of_release(study)
     for stage in MODELS:
         study.verified(stage)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from echosynth.audit.pixels import embed_pixels, evenly
 from echosynth.cohort.video import read_clip, to_square
+from echosynth.cores import each
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
@@ -72,25 +73,37 @@ def look(
         whole: bool (N,), which clips all four encoders look at; the others are for the judging ones alone. None means all.
         cut: bool (N,), which clips are also looked at in pieces of `frames` frames, for the eye `WINDOW`; a shorter clip is one piece.
     """
-    rows: dict[str, list[Tensor]] = {eye: [] for eye in (*EYES, *([WINDOW] if cut is not None else []))}
-    size, none = 8 * encoder.config.size, torch.empty(0, 0)
-    with progress(title, len(paths)) as advance, torch.inference_mode():
-        for place, path in enumerate(paths):
-            clip, own = read_clip(path)
-            clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
-            some, all_eyes = evenly(clip), whole is None or whole[place]
-            rows["siamese"].append(encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu() if all_eyes else none)
-            rows["pixels"].append(embed_pixels(pixels, some) if all_eyes else none)
-            rows["handmade"].append(embed_handmade(some))
-            try:
-                rows["motion"].append(embed_motion(clip, rate))
-            except ValueError:
-                rows["motion"].append(none)
-            if cut is not None:
-                rows[WINDOW].append(torch.cat([embed_handmade(evenly(piece)) for piece in pieces(clip, frames)]) if cut[place] else none)
+    eyes, none = (*EYES, *([WINDOW] if cut is not None else [])), torch.empty(0, 0)
+    size = 8 * encoder.config.size
+
+    @torch.inference_mode()
+    def seen(place: int) -> dict[str, Tensor]:
+        clip, own = read_clip(paths[place])
+        clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
+        some, all_eyes = evenly(clip), whole is None or whole[place]
+        found = {"handmade": embed_handmade(some), "motion": _motion(clip, rate, none)}
+        if all_eyes:
+            found["siamese"] = encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu()
+            found["pixels"] = embed_pixels(pixels, some)
+        if cut is not None and cut[place]:
+            found[WINDOW] = torch.cat([embed_handmade(evenly(piece)) for piece in pieces(clip, frames)])
+        return found
+
+    rows: dict[str, list[Tensor]] = {eye: [] for eye in eyes}
+    with progress(title, len(paths)) as advance:
+        for found in each(seen, range(len(paths)), autoencoder, encoder, pixels):
+            for eye in eyes:
+                rows[eye].append(found.get(eye, none))
             advance()
     owner = {eye: np.repeat(np.arange(len(paths)), [len(part) for part in parts]) for eye, parts in rows.items()}
     return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths))
+
+
+def _motion(clip: np.ndarray, fps: float, none: Tensor) -> Tensor:
+    try:
+        return embed_motion(clip, fps)
+    except ValueError:  # too short to move
+        return none
 
 
 def pieces(clip: np.ndarray, frames: int) -> list[np.ndarray]:

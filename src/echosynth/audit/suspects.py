@@ -15,6 +15,7 @@ from echosynth.audit.looks import WINDOW, Looks
 from echosynth.audit.membership import People
 from echosynth.audit.pixels import evenly
 from echosynth.cohort.echonet import Cohort
+from echosynth.cores import each
 from echosynth.generative.objective import Generator, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
 from echosynth.networks.reid import ReidEncoder
@@ -64,7 +65,9 @@ class Strangers:
     drawn: np.ndarray
 
 
-def suspects(study: Study, screened: pd.DataFrame, people: People, synthetic: Looks, real: Looks, cohort: Cohort, eyes: Eyes) -> tuple[pd.DataFrame, dict]:
+def suspects(
+    study: Study, screened: pd.DataFrame, people: People, synthetic: Looks, real: Looks, cohort: Cohort, eyes: Eyes, quick: bool = False
+) -> tuple[pd.DataFrame, dict]:
     """Verdicts on every synthetic clip: the calibrated screen's, those of the judge and of the eye for motion, which took no part in the filtering, and whether it lies as near as planted copies do.
 
     `people` and `real` are all clips of the cohort: a copy of a training clip that the gallery lacks would be seen by nobody.
@@ -80,7 +83,7 @@ def suspects(study: Study, screened: pd.DataFrame, people: People, synthetic: Lo
         "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(int(screened["frames"].median()), numpy_rng(seed, "audit draws"))),
         "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
-    planted = _plant(study, people.clips.iloc[np.flatnonzero(people.clips["split"] == "TRAIN")], cohort, eyes, screens)
+    planted = _plant(study, people.clips.iloc[np.flatnonzero(people.clips["split"] == "TRAIN")], cohort, eyes, screens, quick)
     return name_copies(screened, judged, screens, strangers, planted, study.config.audit.copy_recall)
 
 
@@ -188,27 +191,34 @@ def strangers_of(people: People, real: Looks, judge: Screen, frames: int, seed: 
     return Strangers(np.array(tested), people.of_split("TEST"), np.array(drawn))
 
 
-@torch.inference_mode()
-def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen]) -> list[Planted]:
-    """Copies of a clip of each of some training patients in all the ways that videos can be copied, and the screens' verdicts on them."""
+def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:
+    """Copies of a clip of each of some training patients in all the ways that videos can be copied (`quick`: near-copies alone), and the screens' verdicts on them."""
     options, seed, size = study.config.screen, study.config.seed, 8 * eyes.reid.config.size
     shuffled = train.iloc[numpy_rng(seed, "audit planted").permutation(len(train))]
     chosen = shuffled.drop_duplicates("patient").iloc[: study.config.audit.planted]
+
+    @torch.inference_mode()
+    def plant(number: int) -> list[Planted]:
+        clip = chosen.iloc[number]
+        rng = numpy_rng(seed, f"audit planted {clip['name']}")
+        source = original(cohort, clip, options.frames, options.fps, size, rng)
+        strangers = train[train["patient"] != clip["patient"]]
+        other = original(cohort, strangers.iloc[int(rng.integers(len(strangers)))], options.frames, options.fps, size, rng) if len(strangers) else source
+        others = () if quick else (*VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
+        animate = _animate(study, eyes, float(clip["ef"]), number)
+        planted = []
+        for kind, (made,) in copies([source], [rng], eyes.autoencoder, (*NEAR, *others), [other], animate):
+            looks = {"calibrated": eyes.reid.embed(encode_clip(eyes.autoencoder, made)).float().cpu(), "judge": embed_handmade(evenly(made))}
+            if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
+                looks["motion"] = moving
+            verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}
+            planted.append(Planted(number, kind, {name: (verdict.score, not verdict.kept) for name, verdict in verdicts.items()}))
+        return planted
+
     planted = []
     with progress("planted copies", len(chosen)) as advance:
-        for number, (_, clip) in enumerate(chosen.iterrows()):
-            rng = numpy_rng(seed, f"audit planted {clip['name']}")
-            source = original(cohort, clip, options.frames, options.fps, size, rng)
-            strangers = train[train["patient"] != clip["patient"]]
-            other = original(cohort, strangers.iloc[int(rng.integers(len(strangers)))], options.frames, options.fps, size, rng) if len(strangers) else source
-            kinds = (*NEAR, *VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
-            animate = _animate(study, eyes, float(clip["ef"]), number)
-            for kind, (made,) in copies([source], [rng], eyes.autoencoder, kinds, [other], animate):
-                looks = {"calibrated": eyes.reid.embed(encode_clip(eyes.autoencoder, made)).float().cpu(), "judge": embed_handmade(evenly(made))}
-                if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
-                    looks["motion"] = moving
-                verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}
-                planted.append(Planted(number, kind, {name: (verdict.score, not verdict.kept) for name, verdict in verdicts.items()}))
+        for found in each(plant, range(len(chosen)), eyes.autoencoder, eyes.reid, eyes.video):
+            planted += found
             advance()
     return planted
 

@@ -144,8 +144,11 @@ def run_facts(stages: list[dict], public: bool = False) -> dict[str, Any]:
     return {"stages": rows, "total": show(total, entry("seconds.total")), "versions": {name: ", ".join(sorted(numbers)) for name, numbers in versions.items()}}
 
 
-def results_table(metrics: Mapping[str, Any]) -> Table:
-    """The key figures for the end of a run in a terminal of 80 columns: in a few words what each is, value, interval, floor, target."""
+def results_table(metrics: Mapping[str, Any], audit: Mapping[str, Any] | None = None) -> Table:
+    """The key figures for the end of a run in a terminal of 80 columns: in a few words what each is, value, interval, floor, target.
+
+    `audit`: what one has found (audit/examine.py); its verdict on the clips is the last row.
+    """
     table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD)
     table.add_column("figure", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
@@ -156,6 +159,10 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
         last = mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: ")
         table.add_row(entry(row["key"]).brief or row["key"], row["value"] or "–", row["interval"], row["floor"], last)
+    if audit is not None:
+        is_open = audit["gate"]["clips"]["open"]
+        mark, counts = ("[green]✓[/] ", "[yellow]✗[/] ")[not is_open], audit["gate"]["counts"]
+        table.add_row(f"gate for the clips ({audit['form']} audit)", "open" if is_open else "closed", "", "", mark + ", ".join(f"{counts[name]} {name}" for name in counts))
     return table
 
 

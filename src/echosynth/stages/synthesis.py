@@ -22,7 +22,7 @@ from echosynth.stages.start import cohort_of
 from echosynth.study import Stage, Study, peak_memory_mb
 from echosynth.training.segmenter import measure_clips
 
-MEASURED, SCREENING = "measured.parquet", "screening.parquet"
+MEASURED, READINGS, SCREENING = "measured.parquet", "readings.csv", "screening.parquet"
 
 
 def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, screening: Path | None = None) -> dict:
@@ -49,6 +49,8 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
+    if options.ef_tolerance:
+        _write_readings(out, clips, rows)
     _measure(study, out, clips, options.ef_tolerance)
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
@@ -66,6 +68,14 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
         "published_rejected": int((~rows["published"] & (rows["kind"] == "image")).sum()),
         "memory_mb": peak_memory_mb(),
     }
+
+
+def _write_readings(out: Path, clips: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Of each clip the EF asked for and the one that the study's regressor has read off it, both in percent."""
+    kept = rows[(rows["kind"] == "video") & rows["kept"] & ~rows["missed_ef"].astype(bool)].set_index("slot")["ef_read"].sort_index()
+    table = pd.DataFrame({"FileName": clips["name"], "EF": clips["ef"], "EFRead": kept.to_numpy(float).round(2)})
+    with atomic_file(out / READINGS) as partial:
+        table.to_csv(partial, index=False)
 
 
 def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> None:
@@ -92,6 +102,7 @@ The layout is that of EchoNet-Dynamic.
 """
 _ANY_EF = "  It was not measured.\n"
 _CHOSEN = "  Clips off which a network, trained on the real clips, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
+_CHOSEN += f"- `{READINGS}` has, for each clip, the EF that this network read (`EFRead`), corrected by its line on validation patients.\n"
 _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured** on the finished clips by a segmentation network; nobody has traced them. They need not give the EF that was asked for. Millilitres
   rest on one mean pixel size, so they say little of how large a heart is. A clip without a beat that the network could find has none.
 - `{MEASURED}` has, for each clip, the EF by these volumes (`ef`, in percent), and how much the volumes vary from beat to beat.
@@ -126,7 +137,7 @@ STAGE = Stage(
     "synthetic",
     inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance else [])),
     sections=("synthesis", "screen"),
-    public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, README),
+    public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, READINGS, README),
     scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
 )
