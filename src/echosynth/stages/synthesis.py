@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from echosynth.cohort.check import FILELIST, TRACINGS, VIDEOS
-from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
+from echosynth.cohort.echonet import write_filelist, write_tracings
 from echosynth.cohort.video import clip_writer
 from echosynth.config import SynthesisSection
 from echosynth.cores import each
@@ -34,8 +34,9 @@ from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.protocols import Protocol, Protocols
 from echosynth.private import README
 from echosynth.progress import progress, say
-from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.randomness import normal, torch_rng
 from echosynth.seals import Key
+from echosynth.stages.plan import Plan, make_plan
 from echosynth.stages.regressor import Reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
@@ -44,7 +45,6 @@ from echosynth.training.segmenter import measure_clips
 
 GPU_GROUP = 8
 MEASURED, SCREENING, JOURNAL = "measured.parquet", "screening.parquet", "screening.jsonl"
-EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
 
 
 @dataclass(frozen=True)
@@ -67,53 +67,6 @@ class Models:
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
         return self.autoencoder, self.image, self.video, self.reid, *([self.reader.regressor] if self.reader else [])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What place j of the cohort is to hold."""
-
-    names: list[str]
-    ef: np.ndarray  # percent, two decimals
-    split: np.ndarray
-
-
-def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
-    """Names, EFs and splits of `count` places, each by its own number alone."""
-    names = [f"0X{int(numpy_rng(seed, 'name', j).integers(2**64, dtype=np.uint64)):016X}" for j in range(count)]
-    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy())
-    efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
-    return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
-
-
-def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
-    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = evenly from its 1st to its 99th percentile; "mixed" = one way or the other, by the
-    toss of a coin; "uniform" = U(10, 90); else the value itself."""
-    if ef == "cohort":
-        return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
-    if ef == "balanced":
-        low, high = np.percentile(train, [1, 99])
-        return lambda rng: rng.uniform(low, high)
-    if ef == "mixed":
-        ways = [ef_law(way, train) for way in ("cohort", "balanced")]
-        return lambda rng: ways[rng.integers(2)](rng)
-    if ef == "uniform":
-        return lambda rng: rng.uniform(10, 90)
-    return lambda rng: float(ef)
-
-
-def split_labels(source: dict[str, int], count: int, seed: int) -> np.ndarray:
-    """(count,) TRAIN, VAL or TEST in the proportions of `source` (clips a split; largest remainders, and one at least where there is room), shuffled by `seed`."""
-    weights = np.array([source.get(split, 0) for split in SPLITS], float)
-    exact = weights / weights.sum() * count
-    sizes = np.floor(exact).astype(int)
-    for i in np.argsort(sizes - exact, kind="stable")[: count - sizes.sum()]:
-        sizes[i] += 1
-    for i in np.flatnonzero((sizes == 0) & (weights > 0)):
-        if sizes.max() > 1:
-            sizes[sizes.argmax()] -= 1
-            sizes[i] += 1
-    return numpy_rng(seed, "split").permutation(np.repeat(SPLITS, sizes))
 
 
 def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, screening: Path | None = None) -> dict:
