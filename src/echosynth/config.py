@@ -100,7 +100,7 @@ class SynthesisSection(Section):
     max_attempts: int = Field(50, ge=1, le=1_000_000, description="candidates for one place in the cohort before it is given up")
     ef: str = Field(
         "cohort",
-        description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), mixed (half of the clips each way), uniform (10-90 %), or a value in percent",
+        description="cohort (a smooth law of the training EFs), balanced (evenly over its range, in whole 5 points), mixed (half of the clips each way), uniform (10-90 %), or a value in percent",
     )
     ef_tolerance: float = Field(
         0.0,

@@ -47,7 +47,7 @@ def test_tables_fold_intervals_and_keep_every_other_key():
 
 def test_tables_set_real_beside_synthetic():
     pairs = {row["key"]: row for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) for row in table["pairs"]}
-    assert (pairs["temporal.*.beat_present"]["value"], pairs["temporal.*.beat_present"]["synthetic"]) == ("97 %", "94 %")
+    assert (pairs["temporal.*.dominant_period"]["value"], pairs["temporal.*.dominant_period"]["synthetic"]) == ("97 %", "94 %")
     assert pairs["speckle.*.down_1"]["synthetic"] is None and pairs["speckle.*.down_1"]["label"] == "Down, 1 pixel"
     alone = [row["key"] for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) if table["prefix"] == "grey" for row in table["rows"]]
     assert alone == ["grey.synthetic.sd"]
@@ -59,7 +59,10 @@ def test_unknown_words_stay_out_of_the_tables():
 
 
 def test_beat_sentence():
-    assert beat_sentence(METRICS) == "A regular beat is found in 97 % of the real and 94 % of the synthetic clips, with a median beat of 0.88 s and 0.91 s."
+    told = "97 % of the real and 94 % of the synthetic clips have a dominant period of a beat, with a median beat of 0.88 s and 0.91 s"
+    assert beat_sentence(METRICS) == f"{told}."
+    both = {"temporal.real.beat_regularity": 0.98, "temporal.synthetic.beat_regularity": 0.81}
+    assert beat_sentence(METRICS | both) == f"{told}; where three beats are seen, their regularity is 98 % and 81 %."
     assert beat_sentence({}) == ""
 
 

@@ -14,7 +14,7 @@ from echosynth.metrics.frechet import frechet_with_floor
 from echosynth.metrics.motion import Seams, flow_statistics, seams
 from echosynth.metrics.radiomics import FEATURES, radiomic_features
 from echosynth.metrics.spectrum import speckle_spectrum, spectrum_distance, temporal_spectrum
-from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, resample
+from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, regularity, resample
 from echosynth.metrics.texture import grey_levels, speckle_autocorrelation
 from echosynth.metrics.wasserstein import standardised_wasserstein
 from echosynth.progress import progress
@@ -64,7 +64,8 @@ def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: flo
 
 def _figures(clip: np.ndarray, trace: np.ndarray, fps: float) -> dict:
     found = beat(trace, fps)
-    row = {"beat_present": float(found.present), "beat_seconds": found.period, "beat_share": found.share, "motion_sd": float(trace.std())}
+    row = {"dominant_period": float(found.dominant), "beat_regularity": regularity(trace, fps)}
+    row |= {"beat_seconds": found.period, "beat_share": found.share, "motion_sd": float(trace.std())}
     row |= {"flicker": flicker(clip), "high_frequency_share": high_frequency_share(clip)}
     return row | {f"grey.{key}": value for key, value in grey_levels(clip).items()} | {f"speckle.{key}": value for key, value in speckle_autocorrelation(clip).items()}
 

@@ -82,12 +82,16 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def beat_sentence(metrics: Mapping[str, Any]) -> str:
     """How many clips beat, and how fast, in one sentence; empty where it was not measured."""
-    share, length = ([metrics.get(f"temporal.{kind}.{name}") for kind in ("real", "synthetic")] for name in ("beat_present", "beat_seconds"))
+    share, length = ([metrics.get(f"temporal.{kind}.{name}") for kind in ("real", "synthetic")] for name in ("dominant_period", "beat_seconds"))
     if not all(map(is_number, share)):
         return ""
-    shown = [show(value, entry("temporal.beat_present")) for value in share]
+    shown = [show(value, entry("temporal.dominant_period")) for value in share]
     times = f", with a median beat of {length[0]:.2f} s and {length[1]:.2f} s" if all(map(is_number, length)) else ""
-    return f"A regular beat is found in {shown[0]} of the real and {shown[1]} of the synthetic clips{times}."
+    regular = [metrics.get(f"temporal.{kind}.beat_regularity") for kind in ("real", "synthetic")]
+    if all(map(is_number, regular)):
+        one, other = (show(value, entry("temporal.beat_regularity")) for value in regular)
+        times += f"; where three beats are seen, their regularity is {one} and {other}"
+    return f"{shown[0]} of the real and {shown[1]} of the synthetic clips have a dominant period of a beat{times}."
 
 
 def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | None) -> str:

@@ -256,16 +256,22 @@ ENTRIES: dict[str, Entry] = {
         for prefix in ("video", "fvd_16", "fvd_128", "fvd_128_every_8", "fid")
     },
     **{f"{prefix}.worst_stratum": Entry("Worst stratum", "the range of EF with the largest error") for prefix in ("adherence", "trtr", "trts", "tstr", "mixed", "relabelled")},
-    "temporal.beat_present": Entry(
-        "Clips with a beat",
-        "share of the clips whose motion has a regular period of 0.3 to 1.5 s",
+    "temporal.dominant_period": Entry(
+        "Clips with a dominant period",
+        "share of the clips with a period of 0.3 to 1.5 s that carries more of the motion than coloured noise would; it does not say that the beats are regular",
         PERCENT,
         0,
         Target(0.9, "at least"),
-        brief="synthetic clips with a regular beat",
+        brief="synthetic clips with a dominant period",
+    ),
+    "temporal.beat_regularity": Entry(
+        "Regularity from beat to beat",
+        "1 − sd / mean of the times from beat to beat, over the clips in which three beats are seen: 100 % is a metronome, atrial fibrillation about 85 %",
+        PERCENT,
+        0,
     ),
     "temporal.beat_seconds": Entry("Beat", "median length of a beat", SECONDS, 2),
-    "temporal.beat_share": Entry("Regularity", "share of the motion that a steady rhythm explains", PERCENT, 0),
+    "temporal.beat_share": Entry("Share of the dominant period", "of the motion that a wave of this period explains", PERCENT, 0),
     "temporal.motion_sd": Entry("Motion", "how strongly the heart moves the grey levels", "grey levels", 1),
     "temporal.flicker": Entry("Flicker", "mean absolute change of a pixel from frame to frame", "grey levels", 1),
     "temporal.high_frequency_share": Entry("Fast changes", "share of the changes that are faster than a quarter of the frame rate: noise rather than motion", PERCENT, 1),
