@@ -91,13 +91,14 @@ def test_the_option_is_checked(text):
         ("reid.training.steps=5", "reid.training.steps must be 0"),
         ("autoencoder.encoder=trained", "frozen"),
         ("synthesis.ef=cohort", "histogram"),
-        ("synthesis.ef_tolerance=5", "without noise"),
+        ("synthesis.reader=study", "without noise"),
+        ("segmentation.enabled=true", "segmentation.enabled must be off"),
         ("init=none", "public weights"),
     ],
 )
 def test_nothing_else_may_learn_from_patients(option, words):
     with pytest.raises(InputError, match=words):
-        configure(preset("smoke"), options=[*private_options("epsilon=8"), option])
+        configure(preset("demo"), options=[*private_options("epsilon=8"), option])
 
 
 def test_a_network_without_public_weights_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -21,7 +21,7 @@ import torch
 from echosynth.cohort.check import FILELIST, TRACINGS, VIDEOS
 from echosynth.cohort.echonet import SPLITS, Cohort, write_filelist, write_tracings
 from echosynth.cohort.video import clip_writer
-from echosynth.config import SynthesisSection
+from echosynth.config import ScreenSection, SynthesisSection
 from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.files import PRIVATE_FILE, atomic_file, publish, sweep
@@ -31,11 +31,12 @@ from echosynth.manifest import difference, entry_of
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
-from echosynth.privacy.protocols import Protocol, Protocols
+from echosynth.privacy.protocols import Protocols
 from echosynth.private import README
 from echosynth.progress import progress, say
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.seals import Key
+from echosynth.stages.budget import SPLIT_SHARES, private_ef_law
 from echosynth.stages.regressor import Reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of, trained
@@ -60,9 +61,12 @@ class Models:
     device: torch.device
 
     @classmethod
-    def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
+    def open(cls, study: Study, device: torch.device, options: SynthesisSection) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        return cls(**networks, reader=Reader.of(study, device) if choosy else None, protocols=Protocols.load(study.verified("reid")), device=device)
+        reader = None
+        if options.ef_tolerance:
+            reader = Reader.of(study, device) if options.reader == "study" else Reader.simulated(study.config.init, device)
+        return cls(**networks, reader=reader, protocols=Protocols.load(study.verified("reid")), device=device)
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
@@ -125,9 +129,9 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
-    plan = make_plan(cohort, count, options.ef, seed)
+    plan = _private_plan(study, cohort, count, options.ef, seed) if config.dp.epsilon else make_plan(cohort, count, options.ef, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = Models.open(study, device, options.ef_tolerance > 0)
+    models = Models.open(study, device, options)
     sweep(out / "Videos")
     journal = _Journal(out / JOURNAL, lambda slot: out / "Videos" / f"{plan.names[slot]}.avi", study.seal_key)
     todo = [slot for slot in range(count) if slot not in journal.done]
@@ -145,7 +149,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
 
         def fill(slots: list[int]) -> None:
             with precision_context(device, config.video.training.precision), torch.inference_mode():
-                _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip, finish)
+                _fill(models, slots, plan, options, config.screen, seed, config.video.fps, journal.clip, finish)
 
         groups = [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)]
         for _ in each(fill, groups, *models.networks):
@@ -158,7 +162,7 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
-    _measure(study, out, clips, options.ef_tolerance)
+    _measure(study, out, clips, options)
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
     return {
@@ -175,7 +179,16 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     }
 
 
-def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> None:
+def _private_plan(study: Study, cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
+    """`make_plan` under differential privacy: splits in fixed shares, and EFs that are public or drawn by a noisy histogram (budget.py)."""
+    plan = make_plan(cohort, count, "uniform" if ef == "private" else ef, seed)
+    if ef == "private":
+        draw = private_ef_law(study, cohort)
+        plan = replace(plan, ef=np.array([round(draw(numpy_rng(seed, "ef", j)), 2) for j in range(count)]))
+    return replace(plan, split=split_labels(SPLIT_SHARES, count, seed))
+
+
+def _measure(study: Study, out: Path, clips: pd.DataFrame, options: SynthesisSection) -> None:
     """Measures volumes and tracings where the study has a segmentation, says what is asked for and what is measured, and writes the list of the clips, last of all."""
     found = segmenter_of(study)
     if found is not None:
@@ -186,7 +199,8 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> 
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
     with atomic_file(out / README) as partial:
-        partial.write_text(_README + (_CHOSEN.format(tolerance) if tolerance else _ANY_EF) + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
+        chosen = _CHOSEN.format("real clips" if options.reader == "study" else "simulated hearts alone", options.ef_tolerance) if options.ef_tolerance else _ANY_EF
+        partial.write_text(_README + chosen + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
 
 
@@ -197,7 +211,7 @@ No clip shows a patient: all were made by generative models (echosynth). The lay
 - `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show.
 """
 _ANY_EF = "  It was not measured.\n"
-_CHOSEN = "  Clips off which a network, trained on the real clips, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
+_CHOSEN = "  Clips off which a network, trained on {}, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
 _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured** on the finished clips by a segmentation network; nobody has traced them. They need not give the EF that was asked for. Millilitres
   rest on one mean pixel size, so they say little of how large a heart is. A clip without a beat that the network could find has none.
 - `{MEASURED}` has, for each clip, the EF by these volumes (`ef`, in percent), and how much the volumes vary from beat to beat.
@@ -210,7 +224,7 @@ def _fill(
     slots: list[int],
     plan: Plan,
     options: SynthesisSection,
-    protocol: Protocol,
+    screen: ScreenSection,
     seed: int,
     fps: float,
     clip: Callable[[int], Path],
@@ -218,7 +232,7 @@ def _fill(
 ) -> None:
     """Draws, screens and writes the clips of some places, each to `clip(slot)`; `finish(slot, rows)` gets the rows of the screening of a place that is filled.
 
-    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image), and it shows the EF asked for, where there is a
+    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image; without `screen.withhold` all pass), and it shows the EF asked for, where there is a
     tolerance: the mean of what the reader (stages/regressor.py) reads off the pieces that a video is drawn in.
     """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
@@ -227,7 +241,7 @@ def _fill(
 
     def screened(slot: int, attempt: int, kind: str, embeddings: torch.Tensor) -> bool:
         verdicts = models.protocols.judge(embeddings, kind)
-        kept = verdicts.calibrated if protocol == "calibrated" else verdicts.published or kind == "video"
+        kept = not screen.withhold or (verdicts.calibrated if screen.protocol == "calibrated" else verdicts.published or kind == "video")
         rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept, "missed_ef": False} | verdicts._asdict())
         return kept
 
@@ -382,8 +396,8 @@ _NOT_AUDITED = "- **Not audited**: nobody has looked for copies of patients in t
 
 STAGE = Stage(
     "synthetic",
-    inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance else [])),
-    sections=("synthesis", "screen"),
+    inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance and config.synthesis.reader == "study" else [])),
+    sections=("synthesis", "screen", "dp", "init"),
     public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, README),
     scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
