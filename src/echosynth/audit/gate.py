@@ -114,8 +114,8 @@ def _private(told: dict | None) -> Check:
     if told is None:
         return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away")
     words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e}, patient by patient ({told['patients']})"
-    outside = [item["item"][0].lower() + item["item"][1:] for item in told["coverage"] if item["how"] == "outside"]
-    return Check(PRIVACY, PASSED, words + f"; outside of the account: {'; '.join(outside)}")
+    outside = [item["item"][0].lower() + item["item"][1:] for item in told.get("coverage", ()) if item["how"] == "outside"]
+    return Check(PRIVACY, PASSED, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]))
 
 
 def _canary(told: dict | None, section: AuditSection) -> Check:
