@@ -67,7 +67,7 @@ AGAIN := --set init=simulated --set autoencoder.training.steps=0 --set reid.trai
 VIDEO := $(AGAIN) --set image.training.steps=0 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01
 SECOND := --patients 400 --seed 2025 --set video.training.steps=1000
 # The reader of EF learns on many patients of one clip each, longer than the regressors of an evaluation.
-READER := --patients 800 --clips-per-patient 1 --seed 2028 --set init=simulated $(foreach model,autoencoder image reid video,--set $(model).training.steps=0)
+READER := --patients 400 --clips-per-patient 1 --seed 2028 --set init=simulated $(foreach model,autoencoder image reid video,--set $(model).training.steps=0)
 PLAIN := --set video.network.guidance=1 --set video.shortcuts=0 --set image.shortcuts=0
 SHORT := --set video.network.margin=0 --set 'video.network.bands=[1,1,1,1,1,1,2,3,5,10,38]'
 STRONG := --set video.network.guidance=2

@@ -44,7 +44,7 @@ def make_study(root, *options) -> Study:
 
 
 def test_the_generators_share_the_budget_and_the_statement_counts_both(tmp_path):
-    study = make_study(tmp_path / "s", "image.training.batch_size=4", "image.training.steps=3", "video.training.batch_size=2", "video.training.steps=2")
+    study = make_study(tmp_path / "s", "image.training.batch_size=4", "image.training.steps=3", "video.training.batch_size=2", "video.training.steps=2", "synthesis.ef=uniform")
     assert study.carry_out(image.STAGE) and study.carry_out(video.STAGE)
     rows = spent(study)
     assert [row["stage"] for row in rows] == ["image", "video"] and rows[0]["noise"] == pytest.approx(rows[1]["noise"], rel=1e-3)
