@@ -95,7 +95,7 @@ def test_the_histogram_of_efs_is_noted_once_and_counted_before_the_trainings(tmp
     rows = spent(study)
     assert [row["stage"] for row in rows] == ["image", "video", "ef"] and rows[2]["steps"] == 1 and rows[2]["rate"] == 1.0
     assert 7.9 < epsilon(trainings(rows), 0.1 / 30) <= 8.0
-    assert epsilon(trainings(rows[2:]), 0.1 / 30) == pytest.approx(0.2 * 8, abs=0.02)
+    assert epsilon(trainings(rows[2:]), 0.1 / 30) == pytest.approx(0.4 * 8, abs=0.02)
     again = private_ef_law(study, cohort)
     assert len(spent(study)) == 3 and law(np.random.default_rng(1)) == again(np.random.default_rng(1))
     assert all(50 <= law(np.random.default_rng(k)) <= 60 for k in range(40))  # 30 patients are far above the noise

@@ -28,7 +28,7 @@ GENERATORS = ("image", "video")
 _LEDGER = "dp/spent.json"
 _EF = "ef"  # the row of the histogram
 EF_EDGES = np.arange(10.0, 91.0, 10.0)  # percent; the same for every cohort
-EF_SHARE = 0.2  # the histogram alone would cost this share of epsilon; beside the trainings it costs far less, as noises add up in squares
+EF_SHARE = 0.4  # the histogram alone would cost this share of epsilon; beside the trainings it costs far less
 SPLIT_SHARES = {"TRAIN": 0.75, "VAL": 0.125, "TEST": 0.125}  # of the synthetic clips, whatever those of the cohort
 
 
