@@ -138,7 +138,10 @@ def synthesize(
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps of the video model")] = None,
     ef: Annotated[
         str | None,
-        typer.Option(help="cohort (a smooth law of the training EFs), balanced (evenly over its range), mixed (half of the clips each way), uniform (10-90 %), or a value in percent"),
+        typer.Option(
+            help="cohort (a smooth law of the training EFs), balanced (evenly over its range), mixed (half of the clips each way), "
+            "private (like mixed, with noise, under --dp), uniform (10-90 %), or a value in percent"
+        ),
     ] = None,
     ef_tolerance: Annotated[float | None, typer.Option(min=0, help="points by which the EF that a clip shows may miss the one asked for; others are drawn anew (0: any)")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes, whatever the batch size")] = None,

@@ -246,8 +246,9 @@ def _copying(told: dict, section: AuditSection) -> Check:
 def _private(told: dict | None) -> Check:
     if told is None:
         return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away")
-    words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e} covers the generators and what is drawn from them, patient by patient ({told['patients']})"
-    return Check(PRIVACY, PASSED, words + "; it does not cover which clips the screen has withheld, nor the figures of this passport")
+    words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e}, patient by patient ({told['patients']})"
+    outside = [item["item"][0].lower() + item["item"][1:] for item in told.get("coverage", ()) if item["how"] == "outside"]
+    return Check(PRIVACY, PASSED, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]))
 
 
 def _canary(told: dict | None, section: AuditSection) -> Check:

@@ -1,13 +1,15 @@
 """What a synthetic cohort is to hold: names, EFs and splits, place by place, before anything is drawn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from echosynth.cohort.echonet import SPLITS, Cohort
 from echosynth.privacy.ef_law import SmoothLaw
 from echosynth.randomness import numpy_rng
+from echosynth.stages.budget import SPLIT_SHARES, private_ef_law
+from echosynth.study import Study
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,17 @@ def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
     draw = ef_law(ef, cohort)
     efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
     return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
+
+
+def plan_of(study: Study, cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
+    """`make_plan` of a study. Under differential privacy splits are in fixed shares, and EFs public or drawn by a noisy histogram (budget.py)."""
+    if not study.config.dp.epsilon:
+        return make_plan(cohort, count, ef, seed)
+    plan = make_plan(cohort, count, "uniform" if ef == "private" else ef, seed)
+    if ef == "private":
+        draw = private_ef_law(study, cohort)
+        plan = replace(plan, ef=np.array([round(draw(numpy_rng(seed, "ef", j)), 2) for j in range(count)]))
+    return replace(plan, split=split_labels(SPLIT_SHARES, count, seed))
 
 
 def ef_law(ef: str, cohort: Cohort) -> Callable[[np.random.Generator], float]:
