@@ -102,13 +102,16 @@ def test_results_table_fits_a_terminal():
     console.print(results_table(METRICS))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ at least 0.95" in line for line in lines)
-    assert any("without selection" in line and "0.71" in line and "✗ at least 0.90" in line for line in lines)
-    assert any("planted copies caught" in line and "✓ at least 95.0 %" in line for line in lines)
-    assert any("unseen patients rejected" in line and "✗ at most 7.0 %" in line for line in lines)
-    assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ at most 3 × floor" in line for line in lines)
-    assert any("recall" in line and "✓ within 0.05 of floor" in line for line in lines)
+    assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ ≥ 0.95" in line for line in lines)
+    assert any("without selection" in line and "0.71" in line and "✗ ≥ 0.90" in line for line in lines)
+    assert any("planted copies caught" in line and "✓ ≥ 95.0 %" in line for line in lines)
+    assert any("unseen patients rejected" in line and "✗ ≤ 7.0 %" in line for line in lines)
+    assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ ≤ 3 × floor" in line for line in lines)
+    assert any("recall" in line and "✓ ≥ floor − 0.05" in line for line in lines)
     assert any("needs 64 clips" in line for line in lines)
+    closed = {"form": "quick", "gate": {"clips": {"open": False}, "counts": {"passed": 9, "failed": 2}}}
+    console.print(results_table(METRICS, closed))
+    assert "✗ 9 passed, 2 failed" in " ".join(console.export_text().split())
     without = {key: value for key, value in METRICS.items() if not key.endswith("_unselected")}
     assert not any(row["key"].endswith("_unselected") for row in headline(without))
 

@@ -128,11 +128,11 @@ def test_the_statement_lists_what_depends_on_patients(tmp_path):
         return {item.item: item.how for item in coverage(config)}
 
     found = how()
-    assert found["EF of the clips"] == "inside" and found["Clips left out for their EF"] == "public" and found["Number of clips"] == "public"
+    assert found["EF of the clips"] == "inside" and found["Clips left out for their EF"] == "public"
     assert found["Clips left out for their likeness to a patient"] == "off"
     assert how("screen.withhold=true")["Clips left out for their likeness to a patient"] == "outside"
     assert how("synthesis.ef=uniform")["EF of the clips"] == "public" and how("synthesis.ef_tolerance=0")["Clips left out for their EF"] == "off"
-    assert how("synthesis.videos=0")["Number of clips"] == "outside"
+    assert how("synthesis.videos=700")["Number of clips"] == "public" and how("synthesis.videos=0")["Number of clips"] == "outside"
     outside = {name for name, value in found.items() if value == "outside"}
     assert outside == {"Number of training patients", "Options", "Figures of the report and of this passport, and whether the gate is open"}
 

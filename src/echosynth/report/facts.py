@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from echosynth.files import read_json
-from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, group, show, show_target
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, POINTS, SECOND_FIGURES, entry, group, show, show_target
 from echosynth.study import Study
 
 
@@ -154,19 +154,21 @@ def results_table(metrics: Mapping[str, Any], audit: Mapping[str, Any] | None = 
     `audit`: what one has found (audit/examine.py); its verdict on the clips is the last row.
     """
     table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD)
-    table.add_column("figure", overflow="fold")
+    table.add_column("figure", overflow="fold", min_width=31)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("floor", justify="right", no_wrap=True)
     table.add_column("target", overflow="fold")
     for row in [*headline(metrics), *(metric_row(metrics, key) for key in SECOND_FIGURES)]:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
-        last = mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: ")
-        table.add_row(entry(row["key"]).brief or row["key"], row["value"] or "–", row["interval"], row["floor"], last)
+        about = entry(row["key"])
+        value = (row["value"] or "").removesuffix(f" {POINTS}")
+        last = mark + show_target(about, short=True) if value else row["reason"].removeprefix("not computed: ")
+        table.add_row(about.brief or row["key"], value or "–", row["interval"], row["floor"], last)
     if audit is not None:
         is_open = audit["gate"]["clips"]["open"]
         mark, counts = ("[green]✓[/] ", "[yellow]✗[/] ")[not is_open], audit["gate"]["counts"]
-        table.add_row(f"gate for the clips ({audit['form']} audit)", "open" if is_open else "closed", "", "", mark + ", ".join(f"{counts[name]} {name}" for name in counts))
+        table.add_row(f"gate, clips ({audit['form']} audit)", "open" if is_open else "closed", "", "", mark + ", ".join(f"{counts[name]} {name}" for name in counts))
     return table
 
 

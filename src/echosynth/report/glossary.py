@@ -120,7 +120,7 @@ def _detectability() -> dict[str, "Entry"]:
             f"{label}, {pictures}",
             _SEPARATED.format(what),
             target=Target(limits[view], "at most") if view in limits else None,
-            brief=f"{'  of reconstructions' if name else 'detectability'}, {pictures}",
+            brief=f"{'  reconstructions' if name else 'detectability'}, {pictures.replace('frames at ', '')}",
         )
         for name, (label, what, limits) in _SETS.items()
         for view, pictures in _VIEWS.items()
@@ -159,7 +159,7 @@ ENTRIES: dict[str, Entry] = {
         POINTS,
         2,
         Target(1.0, "at most"),
-        brief="TSTR less TRTR, MAE",
+        brief="TSTR less TRTR, MAE, points",
     ),
     "tstr.train_clips": Entry("Clips to learn from", "synthetic clips that each regressor was trained on", "", 0),
     "trtr.train_clips": Entry("Clips to learn from", "real clips that each regressor was trained on", "", 0),
@@ -262,7 +262,7 @@ ENTRIES: dict[str, Entry] = {
         PERCENT,
         0,
         Target(0.9, "at least"),
-        brief="synthetic clips with a dominant period",
+        brief="clips with a dominant period",
     ),
     "temporal.beat_regularity": Entry(
         "Regularity from beat to beat",
@@ -386,12 +386,14 @@ def show(value: float, entry: Entry, unit: bool = True) -> str:
     return f"{number} {entry.unit}" if unit and entry.unit else number
 
 
-def show_target(entry: Entry) -> str:
-    """A target as text: "at least 24.0 dB", "at most 3 x its floor"; the empty string where none is set."""
-    if entry.target is None:
+def show_target(entry: Entry, short: bool = False) -> str:
+    """A target as text: "at least 24.0 dB", "at most 3 × floor", "within 0.05 of floor"; the empty string where none is set. `short`: "≥ 24.0", "≤ 3 × floor"."""
+    target = entry.target
+    if target is None:
         return ""
-    if entry.target.by_floor == "times":
-        return f"{entry.target.side} {entry.target.limit:g} × floor"
-    if entry.target.by_floor == "within":
-        return f"within {entry.target.limit:g} of floor"
-    return f"{entry.target.side} {show(entry.target.limit, entry)}"
+    side = {"at least": "≥", "at most": "≤"}[target.side] if short else target.side
+    if target.by_floor == "times":
+        return f"{side} {target.limit:g} × floor"
+    if target.by_floor == "within":
+        return f"{side} floor {'−' if target.side == 'at least' else '+'} {target.limit:g}" if short else f"within {target.limit:g} of floor"
+    return f"{side} {show(target.limit, entry, unit=not short or entry.unit == PERCENT)}"
