@@ -48,10 +48,10 @@ def _grey(frames: np.ndarray) -> np.ndarray:
 
 
 PLANTED: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], tuple[float, ...]]] = {
-    "blur": (blurred, (0.3, 0.5, 0.7, 1.0, 1.5)),
-    "noise": (noisy, (2, 5, 10, 20)),
+    "blur": (blurred, (0.3, 0.4, 0.5, 0.8)),
+    "noise": (noisy, (2, 5, 10)),
     "gain": (brighter, (1.02, 1.05, 1.1, 1.3)),
-    "coded before": (coded_before, (2, 5, 10)),
+    "coded before": (coded_before, (2, 5)),
 }
 
 

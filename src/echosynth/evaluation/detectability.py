@@ -44,9 +44,10 @@ class View(NamedTuple):
     name: str
     size: int
     frames: int = 1
+    width: int = 24  # of the network
 
 
-VIEWS = (View("14", 14), View("28", 28), View("56", 56), View("112", 112), View("clips", 56, len(OFFSETS)))
+VIEWS = (View("14", 14), View("28", 28), View("56", 56), View("112", 112, width=16), View("clips", 56, len(OFFSETS)))
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def separate(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views
     found = {}
     with progress("classifying clips", len(jobs) * len(views)) as advance:
         for view in views:
-            first = new_classifier(ClassifierConfig(size=view.size, frames=view.frames), seed)
+            first = new_classifier(ClassifierConfig(size=view.size, frames=view.frames, width=view.width), seed)
             seen = {name: tuple(clips.seen(view) for clips in pair) for name, pair in pairs.items()}
 
             def score(job: tuple[str, Fold], first: Classifier = first, seen: dict = seen) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +194,7 @@ def separate(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views
 
 
 def flat(found: dict[tuple[str, str], Auc], reasons: dict[str, str]) -> dict:
-    """The figures by their keys, with a reason (by the name of the pair, or of the view) for those that were not found."""
+    """The figures by their keys, with a reason (by the name of the pair, or of the view) for those that are missing."""
     metrics = {}
     for name in dict.fromkeys([*_PAIRS, *(name for name, _ in found)]):
         for view in VIEWS:
