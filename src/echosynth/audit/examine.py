@@ -11,7 +11,7 @@ from echosynth.audit import harms
 from echosynth.audit.chain import MODELS, bindings, chain, manifest_of_release, splits
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import look
-from echosynth.audit.membership import People, dataset_attacks, weight_attacks
+from echosynth.audit.membership import People, dataset_attacks, left_out, weight_attacks
 from echosynth.audit.passport import LEDGER, write_passport
 from echosynth.audit.pixels import learn_pixels
 from echosynth.audit.suspects import Eyes, suspects
@@ -19,8 +19,8 @@ from echosynth.cohort.check import VIDEOS
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
-from echosynth.generative.objective import Generator
 from echosynth.manifest import Manifest, difference_once, manifest_of
+from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
 from echosynth.privacy.canaries import Canaries
 from echosynth.privacy.canaries import audit as guess_coins
@@ -53,17 +53,19 @@ def audit(study: Study) -> dict:
     screened = judge_clips(study, made, "calibrated")
     paths = [cohort.path(name) for name in people.clips["name"]], [made.path(name) for name in made.clips["name"]]
     pixels = learn_pixels(paths[1], folder / "pixels", section.pixel_steps, seed)
+    untaught, size = _public(study, device, ("autoencoder", "reid")), 8 * networks["reid"].config.size
+    siamese = (untaught["autoencoder"], untaught["reid"]) if len(untaught) == 2 else None
     real, synthetic = (
-        look(some, networks["autoencoder"], networks["reid"], pixels, study.config.screen.fps, title, device)
+        look(some, siamese, pixels, size, study.config.screen.fps, title, device)
         for some, title in zip(paths, ("real clips", "synthetic clips"), strict=True)
     )
     table, about = suspects(study, screened, people, synthetic, real, cohort, Eyes(*(networks[name] for name in ("autoencoder", "reid", "video"))))
     with atomic_file(folder / "clips.parquet") as partial:
         table.to_parquet(partial, index=False)
 
-    by_clips, scores = dataset_attacks(people, real, synthetic, seed)
+    by_clips, scores = dataset_attacks(people, real, synthetic, made.clips["ef"].to_numpy(float), seed)
     attacks = by_clips + (
-        weight_attacks(people, store_of(study), {name: networks[name] for name in GENERATORS}, _public(study, device), study.config.video.fps, seed)
+        weight_attacks(people, store_of(study), {name: networks[name] for name in GENERATORS}, _public(study, device, GENERATORS), study.config.video.fps, seed)
         if section.weights
         else []
     )
@@ -77,6 +79,7 @@ def audit(study: Study) -> dict:
             key: value for key, value in study.summary("reid")["summary"].items() if key.startswith(("planted", "false_rejection", "published", "auc", "warning", "level"))
         },
         "attacks": [attack.as_dict() for attack in attacks],
+        "attacks_left_out": left_out(real, synthetic),
         "harms": harms.harms(people, real, synthetic, made.clips["ef"].to_numpy(float), seed),
         "canaries": _canaries(study, scores),
         "differential_privacy": statement(study),
@@ -135,13 +138,13 @@ def _people(cohort: Cohort, canaries: Canaries | None, most: int, seed: int) -> 
     return People(clips[clips["patient"].isin(kept)].reset_index(drop=True))
 
 
-def _public(study: Study, device: torch.device) -> dict[str, Generator]:
-    """The generators as their training began, where that was not from nothing."""
-    networks = {name: getattr(study.config, name).network for name in GENERATORS}
+def _public(study: Study, device: torch.device, names: tuple[str, ...]) -> dict[str, Network]:
+    """The networks of these names as their training began, where that was not from nothing: they know no patient of the study."""
+    networks = {name: getattr(study.config, name).network for name in names}
     for name in networks:
         check_imported(study, name)
     found = {name: initial(study.config.init, name, kind_of(network), network, tell=False) for name, network in networks.items()}
-    return {name: network.to(device) for name, network in found.items() if network is not None}
+    return {name: network.to(device).eval() for name, network in found.items() if network is not None}
 
 
 def _canaries(study: Study, scores: dict) -> dict | None:

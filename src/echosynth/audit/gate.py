@@ -45,6 +45,7 @@ def decide(found: dict, section: AuditSection) -> Gate:
         _rejections(MOTION, screening["motion"]) if "motion" in screening else Check(MOTION, SKIPPED, "no clip lasts the two seconds that a beat takes to be told"),
         _planted(planted, section),
         *(_attack(attack, section) for attack in found["attacks"]),
+        *(Check(f"Membership, clips alone: {name}", SKIPPED, why) for name, why in found.get("attacks_left_out", {}).items()),
         *(_harm(words, harms.get(key), section) for words, key in (("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference"))),
         _copying(harms["data_copying"], section),
         _canary(found["canaries"], section),

@@ -1,6 +1,7 @@
 """What an auditor sees of clips: real and synthetic ones are looked at in the same way, from their pixels, by four encoders.
 
-The siamese encoder took part in the filtering. The others never did, so they judge: two that nobody trained (frames, motion), and one that taught itself on the release (pixels).
+None of them has learnt from a patient of the study, or members would lie apart from strangers for that reason alone: the siamese encoder as it was before the study's own training, two that nobody
+trained (frames, motion), and one that taught itself on the release (pixels). Only the siamese encoder is of the kind that filtered.
 """
 
 from collections.abc import Sequence
@@ -40,16 +41,16 @@ class Looks:
         return centroids(self.rows[eye], self.owner[eye])
 
 
-def look(paths: Sequence[Path], autoencoder: Autoencoder, encoder: ReidEncoder, pixels: ReidEncoder, fps: float, title: str, device: torch.device) -> Looks:
-    """Looks at videos, at `fps` where theirs is higher. Raises InputError when one cannot be read."""
+def look(paths: Sequence[Path], siamese: tuple[Autoencoder, ReidEncoder] | None, pixels: ReidEncoder, size: int, fps: float, title: str, device: torch.device) -> Looks:
+    """Looks at videos, at `fps` where theirs is higher, and `size` pixels a side. Raises InputError when one cannot be read. `siamese` is None where no such encoder is there that has learnt from no
+    member: then there are no rows of it."""
     rows: dict[str, list[Tensor]] = {eye: [] for eye in EYES}
-    size = 8 * encoder.config.size
     with progress(title, len(paths)) as advance, torch.inference_mode():
         for path in paths:
             clip, own = read_clip(path)
             clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
             some = evenly(clip)
-            rows["siamese"].append(encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu())
+            rows["siamese"].append(siamese[1].embed(encode_clip(siamese[0], some).to(device)).float().cpu() if siamese else torch.empty(0, 0))
             rows["handmade"].append(embed_handmade(some))
             rows["pixels"].append(embed_pixels(pixels, some))
             try:

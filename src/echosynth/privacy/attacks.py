@@ -96,8 +96,10 @@ def membership(
     threat: Literal["dataset", "weights"] = "dataset",
     strata: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     false_alarms: Sequence[float] = FALSE_ALARMS,
+    excess: float = 1.0,
 ) -> AttackResult:
-    """The result of an attack with scores (m,) of members and (n,) of strangers, one a patient. strata: for each group who of either belongs to it, bool (m,) and (n,).
+    """The result of an attack with scores (m,) of members and (n,) of strangers, one a patient. strata: for each group who of either belongs to it, bool (m,) and (n,). excess: how many times the
+    variance of the AUC is that of independent scores (probes.excess_variance); the intervals are those of so many times fewer patients.
 
     membership("nearest", train.scores, held_out.scores).auc.value
     """
@@ -109,14 +111,14 @@ def membership(
         threat=threat,
         members=len(members),
         strangers=len(strangers),
-        auc=auc_interval(mann_whitney(members, strangers), len(members), len(strangers)),
+        auc=auc_interval(mann_whitney(members, strangers), len(members) / excess, len(strangers) / excess),
         caught=tuple(_caught(members, strangers, allowed) for allowed in false_alarms),
         worst=_worst(members, strangers),
-        strata={group: Stratum(len(m), len(s), auc_interval(mann_whitney(m, s), len(m), len(s))) for group, (m, s) in groups.items()},
+        strata={group: Stratum(len(m), len(s), auc_interval(mann_whitney(m, s), len(m) / excess, len(s) / excess)) for group, (m, s) in groups.items()},
     )
 
 
-def auc_interval(auc: float, members: int, strangers: int, confidence: float = 0.95) -> Auc:
+def auc_interval(auc: float, members: float, strangers: float, confidence: float = 0.95) -> Auc:
     """The interval of an AUC of so many members and strangers: all theta with |auc - theta| <= z sqrt(V(theta)),
 
         V(theta) = theta (1 - theta) (1 + ((m + n) / 2 - 1) ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (m n)
