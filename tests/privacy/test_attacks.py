@@ -309,14 +309,13 @@ def test_a_probe_goes_by_the_counter():
 
 def test_the_interval_of_a_classifier_holds_a_half_where_there_is_nothing_to_learn():
     """Folds that learn from each other's patients vary twice as much as plain scores; the first version's interval held 0.5 in 81 to 87 of 100 cases."""
-    rng, plain, honest, trials = np.random.default_rng(9), 0, 0, 40
-    for seed in range(trials):
+    rng, held, found = np.random.default_rng(9), [], []
+    for seed in range(40):
         sides = rng.standard_normal((90, 8)), rng.standard_normal((60, 8))
-        scores, excess = cross_fitted(*sides, seed), excess_variance(*sides, seed, deals=20)
-        assert 1 <= excess < 5
-        intervals = [membership("classifier", *scores, excess=many).auc for many in (1.0, excess)]
-        plain, honest = (count + (auc.low <= 0.5 <= auc.high) for count, auc in zip((plain, honest), intervals, strict=True))
-    assert honest / trials >= 0.93 > plain / trials
+        found.append(excess_variance(*sides, seed, deals=20))
+        auc = membership("classifier", *cross_fitted(*sides, seed), excess=found[-1]).auc
+        held.append(auc.low <= 0.5 <= auc.high)
+    assert np.mean(held) >= 0.93 and min(found) >= 1 and 1.5 < np.mean(found) < 3
 
 
 def test_excess_narrows_nothing_but_the_number_of_patients():
