@@ -3,9 +3,9 @@
 python -m benchmarks.ef_column [--members 60 180 1000 7465] [--repeats 60]
 
 Simulated EFs like EchoNet-Dynamic's (most about 61, one in five low). Of so many members the law of the product is learnt, a release of as many clips as the cohort, or of 700, is drawn from it, and
-members are told from strangers of the same population by privacy/ef_law.py's `ef_score`, with each of its widths, on the column as it is and with the shrinking undone, and by two attackers
-who also know the population: one against its density, one against the law that the product would draw from if the population itself had been its cohort, who sees the law without the chance of a release (no
-attacker gets farther). Beside it the law of the first version: a training EF plus N(0, 1).
+members are told from strangers of the same population by privacy/ef_law.py's `ef_score`, with each of its widths and all of them, on the column as it is and with the shrinking undone; and by an
+attacker who sees the law itself, without the chance of a release, and knows the population: against the law that the population would have given with kernels as wide. Beside it the law of the
+first version: a training EF plus N(0, 1).
 """
 
 import argparse
@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 from scipy.stats import norm
 
+from echosynth.metrics.ranking import mann_whitney
 from echosynth.privacy.ef_law import NARROW, SmoothLaw, ef_score
-from echosynth.privacy.pairs import mann_whitney
 from echosynth.randomness import numpy_rng
 
 STRANGERS, POPULATION = 1000, 100_000
@@ -30,7 +30,7 @@ def released(law: SmoothLaw | None, members: np.ndarray, count: int, rng: np.ran
     """EFs that the law draws, two decimals; without one those of the first version."""
     if law is None:
         return (rng.choice(members, count) + rng.standard_normal(count)).round(2)
-    return np.array([law.draw(rng) for _ in range(count)]).round(2)
+    return law.draw(rng, count).round(2)
 
 
 def attacks(members: np.ndarray, strangers: np.ndarray, law: SmoothLaw | None, made: np.ndarray) -> dict[str, float]:
@@ -38,7 +38,8 @@ def attacks(members: np.ndarray, strangers: np.ndarray, law: SmoothLaw | None, m
     columns = {"as it is": made}
     if law is not None and len(members) > 1:
         columns["unshrunk"] = made.mean() + (made - made.mean()) * members.std() / max(law.centres.std(), 1e-9)
-    return {f"{width:g} points, {name}": mann_whitney(*(ef_score(side, column, width) for side in (members, strangers))) for name, column in columns.items() for width in NARROW}
+    kernels = {f"{width:g} points": (width,) for width in NARROW} | {"all widths": NARROW}
+    return {f"{kernel}, {name}": mann_whitney(*(ef_score(side, column, widths) for side in (members, strangers))) for name, column in columns.items() for kernel, widths in kernels.items()}
 
 
 def log_density(law: SmoothLaw, ef: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from echosynth.audit import harms
 from echosynth.audit.gate import ALL_NEAR, decide, ends_of
 from echosynth.audit.looks import Looks, centroids
-from echosynth.audit.membership import People, dataset_attacks, weight_attacks
+from echosynth.audit.membership import People, best_windows, dataset_attacks, left_out, weight_attacks
 from echosynth.config import AuditSection
 from echosynth.generative.flow import flow_loss
 from echosynth.networks.denoiser import Condition, Denoiser, DenoiserConfig
@@ -48,7 +48,7 @@ def caught(hits, patients):
 
 
 def audited(people, real, synthetic, asked, copies=()):
-    attacks, _ = dataset_attacks(people, real, synthetic, 0)
+    attacks, _ = dataset_attacks(people, real, synthetic, asked, 0)
     good = {
         "rejected": rate(1, 100)._asdict(),
         "allowed": 0.03,
@@ -80,21 +80,22 @@ def outcomes(found):
 def test_a_generator_that_returns_training_clips_is_caught():
     found = audited(*world(copies=True))
     auc = {attack["name"]: attack["auc"]["value"] for attack in found["attacks"]}
-    assert set(auc) == {"nearest sample, siamese", "nearest sample, handmade", "nearest sample, pixels", "nearest sample, motion", "votes, handmade", "classifier on all of these"}
-    assert all(value >= 0.8 for value in auc.values()) and auc["classifier on all of these"] >= 0.85  # a third of the members lent no clip
+    assert set(auc) == {"nearest sample, siamese", "nearest sample, handmade", "nearest sample, pixels", "nearest sample, motion", "votes, handmade", "EF column", "classifier on all of these"}
+    assert auc["EF column"] > 0.6 and all(value >= 0.8 for name, value in auc.items() if name != "EF column") and auc["classifier on all of these"] >= 0.85  # a third of the members lent no clip
     opened, checks = outcomes(found)
     assert not opened and checks["Membership, clips alone: nearest sample, handmade"] == "failed" and checks["Inference of the EF"] == "failed"
     assert found["harms"]["data_copying"]["z"] < -3 and found["harms"]["authenticity"]["synthetic"]["share"] < found["harms"]["authenticity"]["held_out"]["share"]
 
 
 def test_a_generator_of_new_hearts_passes():
-    aucs = []
+    aucs, above = [], 0
     for seed in range(4):
         found = audited(*world(copies=False, seed=seed))
         opened, checks = outcomes(found)
         assert opened and "failed" not in checks.values(), checks
         aucs += [attack["auc"]["value"] for attack in found["attacks"]]
-        assert all(attack["auc"]["low"] < 0.5 for attack in found["attacks"])
+        above += sum(attack["auc"]["low"] > 0.5 for attack in found["attacks"])
+    assert above <= 3  # of 28 intervals at 95 %; tests/audit/test_null.py counts them over many seeds
     assert min(aucs) > 0.3 and max(aucs) < 0.65  # a classifier that is tested on others than it has learnt leans below a half where there is nothing to learn
     assert np.mean(aucs) == pytest.approx(0.5, abs=0.05)
     assert abs(found["harms"]["adversarial_accuracy"]["privacy_loss"]) < 0.1
@@ -242,6 +243,22 @@ def test_the_rate_at_few_false_alarms_counts_only_with_strangers_enough():
         assert outcomes(found | {"attacks": [attack | {"strangers": strangers}]})[1]["Membership, clips alone: votes, handmade"] == outcome
 
 
+def test_motion_counts_where_it_fits_best():
+    """The windows of a clip that begin elsewhere in the beat are unlike any copy: their mean hides the one that is."""
+    best, clips = best_windows(np.array([0.1, 0.9, 0.2, 0.5, 0.4]), np.array([2, 2, 2, 7, 7]))
+    assert clips.tolist() == [2, 7] and best.tolist() == [0.9, 0.5]
+
+
+def test_an_eye_that_learnt_from_members_is_left_out_and_the_gate_says_so():
+    people, real, synthetic, asked = world(copies=False)
+    blind = [Looks(side.rows | {"siamese": torch.empty(0, 0)}, side.owner | {"siamese": np.empty(0, int)}, side.clips) for side in (real, synthetic)]
+    attacks, _ = dataset_attacks(people, *blind, asked, 0)
+    assert "nearest sample, siamese" not in {attack.name for attack in attacks} and left_out(real, synthetic) == {}
+    found = audited(people, *blind, asked) | {"attacks_left_out": left_out(*blind)}
+    check = next(check for check in decide(found, AuditSection()).checks if "siamese" in check.name)
+    assert check.outcome == "skipped" and "learnt from the members" in check.words
+
+
 def test_motion_that_nobody_could_judge_is_not_called_fine():
     found = audited(*world(copies=False))
     assert "motion" not in found["screening"] and outcomes(found)[1]["Motion: a beat copied to another heart"] == "skipped"
@@ -278,5 +295,6 @@ def test_the_weights_that_training_began_with_make_members_stand_out():
     attacks = {attack.name: attack.auc.value for attack in weight_attacks(people, store, {"image": tuned.eval()}, {"image": public.eval()}, 32.0, 0)}
     plain, against = (attacks[f"denoising loss at 0.6, image model{how}"] for how in ("", " against its first weights"))
     assert against > 0.7 > plain
+    assert attacks["mid-frequency reconstruction error, image model against its first weights"] > 0.6
     unchanged = {attack.name: attack.auc.value for attack in weight_attacks(people, store, {"image": public}, {"image": public}, 32.0, 0)}
     assert unchanged["denoising loss at 0.3, image model against its first weights"] == 0.5

@@ -12,7 +12,7 @@ from echosynth.audit.adherence import ef_by_stratum
 from echosynth.audit.chain import MODELS, bindings, chain, manifest_of_release, splits
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import look
-from echosynth.audit.membership import People, dataset_attacks, weight_attacks
+from echosynth.audit.membership import People, dataset_attacks, left_out, weight_attacks
 from echosynth.audit.passport import LEDGER, write_passport
 from echosynth.audit.pixels import learn_pixels
 from echosynth.audit.suspects import Eyes, suspects
@@ -20,8 +20,8 @@ from echosynth.cohort.check import TRUTH, VIDEOS
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.errors import InputError
 from echosynth.files import atomic_file
-from echosynth.generative.objective import Generator
 from echosynth.manifest import Manifest, difference_once, manifest_of
+from echosynth.networks.base import Network
 from echosynth.networks.kinds import kind_of
 from echosynth.privacy.canaries import Canaries
 from echosynth.privacy.canaries import audit as guess_coins
@@ -62,7 +62,9 @@ def audit(study: Study, quick: bool = False) -> dict:
     paths = [cohort.path(name) for name in everybody.clips["name"]], [made.path(name) for name in made.clips["name"]]
     pixels = learn_pixels(paths[1], folder / "pixels", section.pixel_steps, seed)
     held_out, frames = (everybody.clips["split"] != "TRAIN").to_numpy(), int(screened["frames"].median())
-    seen = [networks["autoencoder"], networks["reid"], pixels, study.config.screen.fps]
+    untaught = _public(study, device, ("autoencoder", "reid"))
+    siamese = (untaught["autoencoder"], untaught["reid"]) if len(untaught) == 2 else None
+    seen = [siamese, pixels, 8 * networks["reid"].config.size, study.config.screen.fps]
     synthetic = look(paths[1], *seen, "synthetic clips", device)
     every = look(paths[0], *seen, "real clips", device, whole=attacked, cut=held_out, frames=frames)
     real = every.only(np.flatnonzero(attacked))
@@ -70,9 +72,9 @@ def audit(study: Study, quick: bool = False) -> dict:
     with atomic_file(folder / "clips.parquet") as partial:
         table.to_parquet(partial, index=False)
 
-    by_clips, scores = dataset_attacks(people, real, synthetic, seed)
+    by_clips, scores = dataset_attacks(people, real, synthetic, made.clips["ef"].to_numpy(float), seed)
     attacks = by_clips + (
-        weight_attacks(people, store_of(study), {name: networks[name] for name in GENERATORS}, _public(study, device), study.config.video.fps, seed)
+        weight_attacks(people, store_of(study), {name: networks[name] for name in GENERATORS}, _public(study, device, GENERATORS), study.config.video.fps, seed)
         if section.weights
         else []
     )
@@ -88,6 +90,7 @@ def audit(study: Study, quick: bool = False) -> dict:
             key: value for key, value in study.summary("reid")["summary"].items() if key.startswith(("planted", "false_rejection", "published", "auc", "warning", "level"))
         },
         "attacks": [attack.as_dict() for attack in attacks],
+        "attacks_left_out": left_out(real, synthetic),
         "harms": harms.harms(everybody, every, synthetic, made.clips["ef"].to_numpy(float), seed),
         "ef_by_stratum": ef_by_stratum(study),
         "canaries": _canaries(study, scores),
@@ -148,13 +151,13 @@ def _attacked(everybody: People, canaries: Canaries | None, most: int, seed: int
     return everybody.clips["patient"].isin(kept).to_numpy()
 
 
-def _public(study: Study, device: torch.device) -> dict[str, Generator]:
-    """The generators as their training began, where that was not from nothing."""
-    networks = {name: getattr(study.config, name).network for name in GENERATORS}
+def _public(study: Study, device: torch.device, names: tuple[str, ...]) -> dict[str, Network]:
+    """The networks of these names as their training began, where that was not from nothing: they know no patient of the study."""
+    networks = {name: getattr(study.config, name).network for name in names}
     for name in networks:
         check_imported(study, name)
     found = {name: initial(study.config.init, name, kind_of(network), network, tell=False) for name, network in networks.items()}
-    return {name: network.to(device) for name, network in found.items() if network is not None}
+    return {name: network.to(device).eval() for name, network in found.items() if network is not None}
 
 
 def _canaries(study: Study, scores: dict) -> dict | None:

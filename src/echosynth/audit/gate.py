@@ -75,6 +75,7 @@ def decide(found: dict, section: AuditSection) -> Gate:
         *(_rejections(name, found["screening"].get(key), section, wide) for name, key in screens),
         _planted(found["planted"], found["screening"].get("power", []), section, wide),
         *(_attack(attack, section, wide) for attack in attacks[0]),
+        *(Check(f"Membership, clips alone: {name}", SKIPPED, why) for name, why in found.get("attacks_left_out", {}).items()),
         *(_harm(name, found["harms"].get(key), section, wide) for name, key in dangers),
         _copying(found["harms"]["data_copying"], section),
         _canary(found["canaries"], section),
@@ -208,7 +209,7 @@ def _attack(attack: dict, section: AuditSection, wide: float) -> Check:
         return Check(name, SKIPPED, "no score", limit)
     words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {members} members, {strangers} strangers; "
     words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
-    outcome = _outcome(auc["low"], auc["high"], auc_interval(auc["value"], members, strangers, wide).low, section.max_auc)
+    outcome = _outcome(auc["low"], auc["high"], auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide).low, section.max_auc)
     words += _alone(outcome, auc["low"], section.max_auc)
     if strangers * caught["allowed"] < 1:  # of fewer strangers the line is the highest score, and says nothing of so few false alarms
         return Check(name, UNCLEAR if outcome == PASSED else outcome, words + f", too few strangers to know {caught['allowed'] * 100:g} %", limit)

@@ -1,6 +1,7 @@
 """What an auditor sees of clips: real and synthetic ones are looked at in the same way, from their pixels, by four encoders.
 
-The siamese encoder took part in the filtering. The others never did, so they judge: two that nobody trained (frames, motion), and one that taught itself on the release (pixels).
+None of them has learnt from a patient of the study, or members would lie apart from strangers for that reason alone: the siamese encoder as it was before the
+study's own training, two that nobody trained (frames, motion), and one that taught itself on the release (pixels). Only the siamese encoder is of the kind that filtered.
 
 A clip of a held-out patient is also cut into pieces as long as the synthetic clips ("window"): what is compared with synthetic clips, one by one, has to be made as they are.
 """
@@ -57,9 +58,9 @@ class Looks:
 
 def look(
     paths: Sequence[Path],
-    autoencoder: Autoencoder,
-    encoder: ReidEncoder,
+    siamese: tuple[Autoencoder, ReidEncoder] | None,
     pixels: ReidEncoder,
+    size: int,
     fps: float,
     title: str,
     device: torch.device,
@@ -67,14 +68,14 @@ def look(
     cut: np.ndarray | None = None,
     frames: int = 0,
 ) -> Looks:
-    """Looks at videos, at `fps` where theirs is higher. Raises InputError when one cannot be read.
+    """Looks at videos, at `fps` where theirs is higher, and `size` pixels a side. Raises InputError when one cannot be read.
 
     Args:
+        siamese: Autoencoder and encoder that learnt from no member; None where there are none, and then no rows of it.
         whole: bool (N,), which clips all four encoders look at; the others are for the judging ones alone. None means all.
         cut: bool (N,), which clips are also looked at in pieces of `frames` frames, for the eye `WINDOW`; a shorter clip is one piece.
     """
     eyes, none = (*EYES, *([WINDOW] if cut is not None else [])), torch.empty(0, 0)
-    size = 8 * encoder.config.size
 
     @torch.inference_mode()
     def seen(place: int) -> dict[str, Tensor]:
@@ -82,8 +83,9 @@ def look(
         clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
         some, all_eyes = evenly(clip), whole is None or whole[place]
         found = {"handmade": embed_handmade(some), "motion": _motion(clip, rate, none)}
+        if all_eyes and siamese is not None:
+            found["siamese"] = siamese[1].embed(encode_clip(siamese[0], some).to(device)).float().cpu()
         if all_eyes:
-            found["siamese"] = encoder.embed(encode_clip(autoencoder, some).to(device)).float().cpu()
             found["pixels"] = embed_pixels(pixels, some)
         if cut is not None and cut[place]:
             found[WINDOW] = torch.cat([embed_handmade(evenly(piece)) for piece in pieces(clip, frames)])
@@ -91,7 +93,7 @@ def look(
 
     rows: dict[str, list[Tensor]] = {eye: [] for eye in eyes}
     with progress(title, len(paths)) as advance:
-        for found in each(seen, range(len(paths)), autoencoder, encoder, pixels):
+        for found in each(seen, range(len(paths)), pixels, *(siamese or ())):
             for eye in eyes:
                 rows[eye].append(found.get(eye, none))
             advance()

@@ -17,7 +17,7 @@ OWN_SHARE = 200.0  # a kernel is at least this many sd of the EFs, over the numb
 GRID = 5.0  # EF points: the range is rounded to whole multiples
 LOWEST, HIGHEST = 5.0, 95.0  # percent: EFs that hearts have
 TAILS = 0.01, 0.99
-NARROW, WIDE = (0.5, 1.0, 2.0, 4.0), 15.0  # EF points: kernels of the attack
+NARROW, WIDE = (0.1, 0.3, 1.0, 3.0), 15.0  # EF points: kernels of the attack
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class SmoothLaw:
         mild, strong = (_shrunken(ef, u) for u in (scott, max(scott, OWN_SHARE / len(ef))))
         return cls(*strong, _range(*mild))
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """One EF, percent."""
-        return float(reflected(rng.choice(self.centres) + self.width * rng.standard_normal(), *self.range))
+    def draw(self, rng: np.random.Generator, count: int | None = None) -> np.ndarray | float:
+        """One EF, percent, or `count` of them."""
+        return reflected(rng.choice(self.centres, count) + self.width * rng.standard_normal(count), *self.range)
 
 
 def reflected(x: np.ndarray | float, low: float, high: float) -> np.ndarray | float:
@@ -57,16 +57,19 @@ def reflected(x: np.ndarray | float, low: float, high: float) -> np.ndarray | fl
     return low + np.minimum(beyond, 2 * span - beyond)
 
 
-def ef_score(ef: np.ndarray, released: np.ndarray, narrow: float, wide: float = WIDE) -> np.ndarray:
-    """How much more often a release says a patient's EF than EFs nearby: log of the density of the released EFs (S,) at `ef` (N,) with a kernel of `narrow` points (sd), minus that with one of
-    `wide`. Higher for members where the law of the EFs has a bump for each. EFs in percent, to one decimal."""
-    step = 0.05
+def ef_score(ef: np.ndarray, released: np.ndarray, widths: Sequence[float] = NARROW, wide: float = WIDE) -> np.ndarray:
+    """How much more often a release says a patient's EF than EFs nearby: log of the density of the released EFs (S,) at `ef` (N,) by a narrow kernel, the mean over `widths` (sd, EF points), minus
+    that by one of `wide`: float64 (N,). Higher for members where the law of the EFs has a bump for each of them. EFs in percent, the attacker's to one decimal."""
+    step, ef = 0.1, np.round(ef, 1)
     edges = np.arange(-6 * wide - step / 2, 100 + 6 * wide, step)
     counts = np.histogram(released, edges)[0] / (len(released) * step)
     centres = edges[:-1] + step / 2
-    fine, coarse = (np.interp(ef, centres, gaussian_filter1d(counts, width / step, mode="constant", truncate=6)) for width in (narrow, wide))
-    least = 1e-3 / (len(released) * narrow)  # where no released EF is near: the same for whoever is as far
-    return np.log(fine + least) - np.log(coarse + least)
+
+    def log_density(width: float) -> np.ndarray:
+        least = 1e-3 / (len(released) * width)  # where no released EF is near
+        return np.log(np.interp(ef, centres, gaussian_filter1d(counts, width / step, mode="constant", truncate=5)) + least)
+
+    return np.mean([log_density(width) for width in widths], 0) - log_density(wide)
 
 
 def _by_patient(ef: np.ndarray, patients: Sequence | None) -> np.ndarray:
