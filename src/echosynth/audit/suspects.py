@@ -116,7 +116,8 @@ def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screen
             kinds = (*NEAR, *VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
             animate = _animate(study, eyes, float(clip["ef"]), number)
             for kind, (made,) in copies([source], [rng], eyes.autoencoder, kinds, [other], animate):
-                looks = {"calibrated": eyes.reid.embed(encode_clip(eyes.autoencoder, made)).float().cpu(), "judge": embed_handmade(evenly(made))}
+                seen = encode_clip(eyes.autoencoder, screens["calibrated"].looked_at(made))
+                looks = {"calibrated": eyes.reid.embed(seen).float().cpu(), "judge": embed_handmade(evenly(made))}
                 if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
                     looks["motion"] = moving
                 verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}

@@ -72,6 +72,7 @@ VIDEO_KINDS = (
     Kind("mix", 0.5, False),
     Kind("transplant", 1, False),
 )
+VIDEOS = (*(kind for kind in KINDS if kind.near or kind.required), *(kind for kind in VIDEO_KINDS if kind.required))  # of videos, to be caught
 OTHER_EF = (Kind("other EF", 10, False), Kind("other EF", 25, False))
 
 

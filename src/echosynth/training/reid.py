@@ -128,13 +128,13 @@ def _warped(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def moved_views(
-    paths: Sequence[Path], kept: Sequence[np.ndarray], autoencoder: Autoencoder, count: int, size: int, seed: int
+    paths: Sequence[Path], lengths: Sequence[int], autoencoder: Autoencoder, count: int, size: int, seed: int
 ) -> Tensor:
     """Latents of moved frames of some clips, what `PatientViews` calls `moved`.
 
     Args:
         paths: The videos of N clips.
-        kept: Of each the frames that may be taken, indices.
+        lengths: Frames of each.
         autoencoder: What the latents of the study come from.
         count: Frames of a clip, K.
         size: Pixels a side of a frame that the autoencoder is given.
@@ -149,7 +149,7 @@ def moved_views(
 
     def of_clip(number: int) -> Tensor:
         rngs = [numpy_rng(seed, "reid moved", number, k) for k in range(count)]
-        chosen = np.array([kept[number][rng.integers(len(kept[number]))] for rng in rngs])
+        chosen = np.array([rng.integers(lengths[number]) for rng in rngs])
         frames, back = np.unique(chosen, return_inverse=True)
         return encode_clip(autoencoder, move(to_square(read_frames(paths[number], frames), size)[back], rngs)).cpu().half()
 
