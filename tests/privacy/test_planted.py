@@ -18,6 +18,7 @@ from echosynth.privacy.planted import (
     copies,
     crop,
     mix,
+    part,
     phase,
     power_curve,
     rotate,
@@ -144,6 +145,7 @@ def test_every_video_kind_changes_the_clip(heart, autoencoder):
         "speed",
         "crop",
         "mix",
+        "part",
         "transplant",
     }
     for kind, (planted,) in made:
@@ -157,8 +159,8 @@ def test_reversed_twice_is_the_clip(heart):
 
 
 def test_a_phase_is_part_of_the_clips_own_beat(heart):
-    for part, frames in ((0.25, 6), (0.5, 13)):
-        assert np.array_equal(phase(heart, part), np.roll(heart, -frames, axis=0))
+    for share, frames in ((0.25, 6), (0.5, 13)):
+        assert np.array_equal(phase(heart, share), np.roll(heart, -frames, axis=0))
     still = np.arange(8, dtype=np.uint8)[:, None, None] * np.zeros((1, 4, 4), np.uint8)
     still[0] = 1  # a flash is no beat of its own: too short to look for one
     assert np.array_equal(phase(still[:4], 0.5), still[[2, 3, 0, 1]])
@@ -195,6 +197,12 @@ def test_a_crop_reaches_the_edges():
 def test_a_mix_is_weighted_and_the_other_clip_goes_round():
     clip, other = np.full((5, 2, 2), 100, np.uint8), np.array([0, 200], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     assert mix(clip, other, 0.75)[:, 0, 0].tolist() == [75, 125, 75, 125, 75]
+
+
+def test_a_part_is_in_the_middle_of_another_clip():
+    clip, other = np.full((8, 2, 2), 100, np.uint8), np.array([0, 200, 50], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    assert part(clip, other, 0.25)[:, 0, 0].tolist() == [0, 200, 50, 100, 100, 50, 0, 200]
+    assert part(clip, other, 0.01)[:, 0, 0].tolist().count(100) == 1 and other[:, 0, 0].tolist() == [0, 200, 50]
 
 
 def test_a_transplant_beats_like_the_one_and_looks_like_the_other(heart):

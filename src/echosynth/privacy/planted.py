@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     """A way to make a copy.
 
     Units of `strength`: noise, sd in grey levels; gain, zoom, crop and speed, ratio; shift, pixels; rotation, degrees; smooth, sd of the Gaussian in pixels; round trip, how often;
-    phase, beats; mix, weight of the copied patient; other EF, percent points; reversal and transplant have but one.
+    phase, beats; mix, weight of the copied patient; part, share of the frames that is copied; other EF, percent points; reversal and transplant have but one.
     """
 
     name: str
@@ -70,6 +70,7 @@ VIDEO_KINDS = (
     Kind("mix", 0.9, False),
     Kind("mix", 0.75, False),
     Kind("mix", 0.5, False),
+    Kind("part", 0.25, False),
     Kind("transplant", 1, False),
 )
 VIDEOS = (*(kind for kind in KINDS if kind.near or kind.required), *(kind for kind in VIDEO_KINDS if kind.required))  # of videos, to be caught
@@ -86,7 +87,7 @@ def copies(
 ) -> Iterator[tuple[Kind, list[np.ndarray]]]:
     """Clips uint8 (T, H, W), T may differ -> for each kind one planted copy of each, uint8 (T, H, W), as it would be found in a file; a clip played faster is shorter.
 
-    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches. others: for "mix" and "transplant", a
+    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches. others: for "mix", "part" and "transplant", a
     clip of another patient and of the same size for each. other_ef: for "other EF", what makes such a copy; here nothing is known of video models.
     """
     for kind in kinds:
@@ -97,6 +98,8 @@ def copies(
             yield kind, np.split(frames, np.cumsum([len(clip) for clip in clips])[:-1])
         elif kind.name == "mix":
             yield kind, [mix(clip, other, kind.strength) for clip, other in zip(clips, others, strict=True)]
+        elif kind.name == "part":
+            yield kind, [part(clip, other, kind.strength) for clip, other in zip(clips, others, strict=True)]
         elif kind.name == "transplant":
             yield kind, [transplant(clip, other) for clip, other in zip(clips, others, strict=True)]
         elif kind.name == "other EF":
@@ -203,6 +206,15 @@ def phase(clip: np.ndarray, part: float) -> np.ndarray:
 def mix(clip: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
     """`weight` of the clip and the rest of another one of the same size, repeated as often as it takes."""
     return _to_uint8(np.float32(weight) * clip + np.float32(1 - weight) * other[np.arange(len(clip)) % len(other)])
+
+
+def part(clip: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Another clip of the same size, repeated as often as it takes, whose middle frames, `share` of them, are the clip's; (T, H, W)."""
+    made = other[np.arange(len(clip)) % len(other)]
+    count = max(round(share * len(clip)), 1)
+    first = (len(clip) - count) // 2
+    made[first : first + count] = clip[first : first + count]
+    return made
 
 
 def transplant(clip: np.ndarray, other: np.ndarray) -> np.ndarray:
