@@ -63,6 +63,9 @@ class ImageSection(Section):
 class ReidSection(Section):
     network: Annotated[ReidConfig | PaperReidConfig, Field(discriminator="kind")] = ReidConfig()
     training: Training
+    moved: int = Field(
+        8, ge=0, le=_FRAMES, description="frames of each training clip that are moved, turned and smoothed in their pixels for the training; 0 = none"
+    )
 
 
 class VideoSection(Section):
@@ -83,9 +86,12 @@ class ScreenSection(Section):
     gallery_frames: int = Field(8, ge=1, le=_FRAMES, description="frames of each training clip in the gallery")
     fps: float = Field(32.0, ge=0.1, le=_RATE, description="frame rate at which held-out clips are compared: that of the synthetic videos")
     frames: int = Field(64, ge=1, le=_FRAMES, description="length of the videos with which the screen is measured; it serves any length")
+    every: int = Field(
+        8, ge=1, le=_FRAMES, description="of the frames of a video, held-out or synthetic, every how manieth the screen looks at; 1 = all"
+    )
     calibration_frames: int = Field(256, ge=1, le=_FRAMES, description="frames of a held-out clip at most")
     planted_images: int = Field(120, ge=1, le=_CLIPS, description="training clips of which single frames are planted, in all kinds and strengths")
-    planted_videos: int = Field(24, ge=1, le=_CLIPS, description="training clips that are planted as videos, near-copies only")
+    planted_videos: int = Field(60, ge=1, le=_CLIPS, description="training clips that are planted as videos, in the kinds that have to be caught")
     withhold: bool = Field(True, description="off: no verdict leaves a clip out, verdicts are only noted; differential privacy then covers which clips are released")
 
 
@@ -340,7 +346,7 @@ def _paper(width: str = "full") -> StudyConfig:
         autoencoder=AutoencoderSection(network=PaperConfig(widths=widths), training=train("autoencoder", 3e-4), adversarial_start=1 / 3),
         image=ImageSection(network=PaperGeneratorConfig(widths=widths, frames=1), training=train("image", 3e-4)),
         # Batch statistics of a few numbers overflow in bfloat16.
-        reid=ReidSection(network=PaperReidConfig(), training=train("reid", 1e-4, precision="fp32")),
+        reid=ReidSection(network=PaperReidConfig(), training=train("reid", 1e-4, precision="fp32"), moved=0),
         video=VideoSection(network=PaperGeneratorConfig(widths=widths), training=train("video", 1e-4 if full else 3e-4), ef_balance=0.0),
         screen=ScreenSection(protocol="paper"),
         synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform", long_videos="windowed"),

@@ -79,8 +79,9 @@ def suspects(
     judged |= {name: verdicts(screens[name], synthetic, eye) for name, eye in JUDGES.items() if name in screens}
     known = pd.read_parquet(study.verified("reid", "scores.parquet") / "scores.parquet")
     tested = known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy()
+    frames = -(-int(screened["frames"].median()) // screens["calibrated"].every)  # of a synthetic clip, that the screen looks at
     strangers = {
-        "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(int(screened["frames"].median()), numpy_rng(seed, "audit draws"))),
+        "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
         "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
     planted = _plant(study, people.clips.iloc[np.flatnonzero(people.clips["split"] == "TRAIN")], cohort, eyes, screens, quick)
@@ -208,7 +209,8 @@ def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screen
         animate = _animate(study, eyes, float(clip["ef"]), number)
         planted = []
         for kind, (made,) in copies([source], [rng], eyes.autoencoder, (*NEAR, *others), [other], animate):
-            looks = {"calibrated": eyes.reid.embed(encode_clip(eyes.autoencoder, made)).float().cpu(), "judge": embed_handmade(evenly(made))}
+            seen = encode_clip(eyes.autoencoder, screens["calibrated"].looked_at(made))
+            looks = {"calibrated": eyes.reid.embed(seen).float().cpu(), "judge": embed_handmade(evenly(made))}
             if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
                 looks["motion"] = moving
             verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}

@@ -155,13 +155,14 @@ def _fill(
             anchors = torch.stack([images.get(slot, next(iter(images.values()))) for slot in members])
             with ExitStack() as files:
                 writers = {slot: files.enter_context(clip_writer(clip(slot), fps)) for slot in row}
-                seen, read = {slot: [] for slot in row}, {slot: [] for slot in row}
+                seen, read = {slot: [] for slot in row}, {slot: [] for slot in row}  # latents
                 for part in animate(members, anchors, attempt):
                     for slot, i in row.items():
-                        seen[slot].append(models.reid.embed(part[i]))
+                        seen[slot].append(part[i])
                         writers[slot].write(shown(slot, part[i], read[slot]))
                 for slot, writer in writers.items():
-                    passed, obedient = screened(slot, attempt, "video", torch.cat(seen[slot])), obeys(slot, read[slot])
+                    embeddings = models.reid.embed(models.protocols.calibrated.looked_at(torch.cat(seen[slot])))
+                    passed, obedient = screened(slot, attempt, "video", embeddings), obeys(slot, read[slot])
                     if passed and read[slot]:
                         rows[slot][-1] |= {"ef_read": float(np.mean(read[slot])), "missed_ef": not obedient}
                     if passed and obedient:
