@@ -152,7 +152,7 @@ def attack(value, members, strangers, threat="dataset", caught=0.0):
     return {
         "name": "votes",
         "threat": threat,
-        "members": members,
+        "members": members, "excess": 1.0,
         "strangers": strangers,
         "auc": auc_interval(value, members, strangers)._asdict(),
         "caught": [{"allowed": 0.01, "members": rate(round(caught * members), members)._asdict(), "strangers": rate(above, strangers)._asdict()}],

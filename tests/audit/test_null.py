@@ -135,7 +135,7 @@ def test_all_clips_are_looked_at_and_held_out_ones_in_pieces(tmp_path):
     torch.manual_seed(0)
     autoencoder, encoder = Autoencoder(AutoencoderConfig()).eval(), ReidEncoder(ReidConfig()).eval()
     pixels = ReidEncoder(ReidConfig(channels=1, size=56, widths=(32, 64, 128), blocks=(1, 1, 1))).eval()
-    found = look(paths, autoencoder, encoder, pixels, 32.0, "clips", torch.device("cpu"), whole=np.array([True, False, False]), cut=np.array([False, True, False]), frames=32)
+    found = look(paths, (autoencoder, encoder), pixels, 112, 32.0, "clips", torch.device("cpu"), whole=np.array([True, False, False]), cut=np.array([False, True, False]), frames=32)
     assert np.unique(found.owner["handmade"]).tolist() == [0, 1, 2] and np.unique(found.owner["motion"]).tolist() == [0, 1, 2]
     assert np.unique(found.owner["siamese"]).tolist() == np.unique(found.owner["pixels"]).tolist() == [0]
     assert found.owner[WINDOW].tolist() == [1] * 16 and len(found.of("handmade", 1)) == 8

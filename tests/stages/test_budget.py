@@ -134,7 +134,7 @@ def test_the_statement_lists_what_depends_on_patients(tmp_path):
     assert how("synthesis.ef=uniform")["EF of the clips"] == "public" and how("synthesis.ef_tolerance=0")["Clips left out for their EF"] == "off"
     assert how("synthesis.videos=700")["Number of clips"] == "public" and how("synthesis.videos=0")["Number of clips"] == "outside"
     outside = {name for name, value in found.items() if value == "outside"}
-    assert outside == {"Number of training patients", "Options", "Figures of the report and of this passport, and whether the gate is open"}
+    assert outside == {"Number of clips", "Number of training patients", "Options", "Figures of the report and of this passport, and whether the gate is open"}
 
 
 @pytest.mark.parametrize("text", ["8", "epsilon", "epsilon=", "delta=1e-5", "epsilon=8,noise=2"])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from echosynth.privacy.screen import rate
-from echosynth.stages.reid import _by_patient, _recall, _worst
+from echosynth.stages.reid import _patients_first, _recall, _worst
 
 
 def copies(caught: dict[tuple[int, str], bool]) -> pd.DataFrame:
@@ -27,6 +27,6 @@ def test_two_clips_of_a_patient_are_one_patient():
 
 def test_every_patient_comes_once_before_any_comes_twice():
     patients = np.array(["a", "a", "b", "b", "b", "c"])
-    rows, number = _by_patient(np.array([1, 0, 3, 2, 5, 4]), patients)
+    rows, number = _patients_first(np.array([1, 0, 3, 2, 5, 4]), patients)
     assert patients[rows].tolist() == ["a", "b", "c", "a", "b", "b"] and rows[:3].tolist() == [1, 3, 5]
     assert number == {1: 0, 3: 1, 5: 2, 0: 0, 2: 1, 4: 1}
