@@ -55,27 +55,34 @@ test-gpu: setup
 # Both commands go on where an interrupted one stopped.
 demo: setup-runtime
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
-	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo
+	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo --audit
 
 bench: setup-runtime
 	$(ECHOSYNTH) bench
 
 # The video model learns in five rounds: the third on the phantoms of the second, with guidance folded in and large steps taught, the fourth on other phantoms with windows
 # whose ends are thrown away, the last and longest, of both generators, on a third set of phantoms: hours of two cores, quicker on a GPU.
-AGAIN := --set init=simulated --set autoencoder.training.steps=0 --set reid.training.steps=0
+# The re-identification encoder learns in two: the second from frames that were moved in their pixels. It needs few frames a clip, so the latents are kept at four a second.
+AGAIN := --set init=simulated --set autoencoder.training.steps=0 --set reid.training.steps=0 --set evaluation.training.steps=0
 VIDEO := $(AGAIN) --set image.training.steps=0 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01
 SECOND := --patients 400 --seed 2025 --set video.training.steps=1000
+# The reader of EF learns on many patients of one clip each, longer than the regressors of an evaluation.
+READER := --patients 400 --clips-per-patient 1 --seed 2028 --set init=simulated $(foreach model,autoencoder image reid video,--set $(model).training.steps=0)
 PLAIN := --set video.network.guidance=1 --set video.shortcuts=0 --set image.shortcuts=0
 SHORT := --set video.network.margin=0 --set 'video.network.bands=[1,1,1,1,1,1,2,3,5,10,38]'
 STRONG := --set video.network.guidance=2
+STILLS := --set video.fps=4 --set screen.fps=4 --set screen.frames=8 --set screen.every=1
 
 pretrain: setup-runtime
-	$(ECHOSYNTH) pretrain studies/pretrain $(PLAIN) $(SHORT) --install
+	$(ECHOSYNTH) pretrain studies/pretrain $(PLAIN) $(SHORT) --set reid.moved=0 --set evaluation.training.steps=0 --install
+	$(ECHOSYNTH) pretrain studies/pretrain-reader $(READER) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-2 $(SECOND) $(VIDEO) $(PLAIN) $(SHORT) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-3 $(SECOND) $(VIDEO) $(STRONG) $(SHORT) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-4 --patients 1000 --seed 2026 --set video.training.steps=1200 $(VIDEO) $(STRONG) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-5 --patients 1200 --clips-per-patient 1 --seed 2027 --set video.training.batch_size=64 \
 		--set video.training.steps=2835 --set image.training.steps=2145 $(AGAIN) --install
+	$(ECHOSYNTH) pretrain studies/pretrain-6 --patients 800 --seed 2028 --set init=simulated --set autoencoder.training.steps=0 --set image.training.steps=0 \
+		--set video.training.steps=0 --set evaluation.training.steps=0 --set reid.training.steps=600 --set reid.training.batch_size=96 --set reid.training.learning_rate=0.001 --set reid.moved=12 $(STILLS) --install
 
 lint: setup
 	$(VENV)/bin/ruff check

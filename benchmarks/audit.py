@@ -53,7 +53,7 @@ def told(found: dict) -> dict:
     """The main figures of an audit."""
     attacks = {f"{attack['threat']}: {attack['name']}": [round(attack["auc"][key], 3) for key in ("value", "low", "high")] for attack in found["attacks"]}
     closed = [f"{check['name']}: {check['words']}" for check in found["gate"]["checks"] if check["outcome"] == "failed"]
-    return {"open": found["gate"]["open"], "copies": len(found["screening"]["copies"]), "clips": found["screening"]["clips"], "auc": attacks, "failed": closed}
+    return {"open": found["gate"]["clips"]["open"], "weights_open": found["gate"]["weights"]["open"], "copies": len(found["screening"]["copies"]), "clips": found["screening"]["clips"], "auc": attacks, "failed": closed}
 
 
 def memoriser(out: Path, steps: int) -> dict:
@@ -78,7 +78,7 @@ class _KeepAll:
     """The verdicts of a study's protocols, of which none rejects."""
 
     def __init__(self, protocols: Protocols):
-        self.protocols = protocols
+        self.protocols, self.calibrated = protocols, protocols.calibrated
 
     def judge(self, embeddings, kind):
         return self.protocols.judge(embeddings, kind)._replace(calibrated=True, published=True)
@@ -98,7 +98,8 @@ def planted(study: Study, count: int = 300) -> dict:
                 rng = numpy_rng(1, "benchmark copy", int(row), frames)
                 source = original(cohort, clips.loc[store.index["name"].iloc[row]], frames, options.fps, 8 * encoder.config.size, rng)
                 for kind, (made,) in copies([source], [rng], autoencoder, NEAR):
-                    hits.setdefault((sample, kind.name), []).append(not screen.verdict(encoder.embed(encode_clip(autoencoder, made)).float().cpu(), sample).kept)
+                    seen = encode_clip(autoencoder, screen.looked_at(made))
+                    hits.setdefault((sample, kind.name), []).append(not screen.verdict(encoder.embed(seen).float().cpu(), sample).kept)
             advance()
     known = study.summary("reid")["summary"]
     rates = {f"{sample}, {kind}": [round(value, 4) for value in rate(sum(found), len(found))[:3]] for (sample, kind), found in hits.items()}

@@ -127,7 +127,7 @@ def learns(cohort: Path, out: Path, minutes: float, videos: int) -> dict:
                 for key in ("autoencoder.psnr", "autoencoder.texture", "autoencoder.ef_mae", "reid.auc", "adherence.r2", "adherence.mae", "adherence.slope", "trtr.r2", "tstr.r2")
             },
             "frechet": round(_distance(study, InDomain.open(out / "compact" / "regressor", bases["compact"].evaluation.network)), 2),
-            "beat_present": metrics["temporal.synthetic.beat_present"],
+            "dominant_period": metrics["temporal.synthetic.dominant_period"],
             "seconds_a_clip": metrics["seconds.per_synthetic_clip"],
         }
     write_json(out / "learns.json", found)

@@ -49,7 +49,7 @@ class Judge:
         store, self.fps, network = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.video.network
         rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
         rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
-        law = ef_law("balanced", cohort_of(study).split("TRAIN")["ef"].to_numpy())
+        law = ef_law("balanced", cohort_of(study))
         self.asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
         self.real = [
             store.window(int(row), frame_indices(0.0, network.frames - 2 * network.margin, clip["fps"], self.fps, int(clip["frames"]))[0])

@@ -116,7 +116,8 @@ def decode(config: StudyConfig) -> dict:
 
 
 def screen(config: StudyConfig) -> dict:
-    """Judging a clip against the training patients of EchoNet-Dynamic: ours all 64 frames against eight of each clip, the published one the first frame against first frames."""
+    """Judging a clip of 64 frames against the training patients of EchoNet-Dynamic: ours every frame that the screen looks at (screen.every) against those of the gallery of each clip
+    (screen.gallery_frames), and the published verdict besides; the published one the first frame against first frames."""
     encoder, rng = _network(config, "reid"), torch.Generator().manual_seed(0)
 
     def embeddings(count: int) -> torch.Tensor:
@@ -124,14 +125,15 @@ def screen(config: StudyConfig) -> dict:
 
     published = PublishedScreen.fit(embeddings(TRAIN).numpy(), embeddings(HELD_OUT).numpy())
     latents = torch.randn(FRAMES, 4, SIZE // 8, SIZE // 8, device=_device())
-    gallery, held_out = embeddings(TRAIN * config.screen.gallery_frames), [embeddings(FRAMES) for _ in range(64)]
-    protocols = Protocols(Screen.fit(gallery, held_out, range(64), config.screen.alpha), published)
+    options, seen = config.screen, -(-FRAMES // config.screen.every)
+    gallery, held_out = embeddings(TRAIN * options.gallery_frames), [embeddings(seen) for _ in range(64)]
+    protocols = Protocols(Screen.fit(gallery, held_out, range(64), options.alpha, options.every), published)
 
     def work() -> None:
         if config.preset == "paper":
             published.screen(encoder.embed(latents[:1]).float().cpu().numpy())
         else:
-            protocols.judge(encoder.embed(latents).float().cpu(), "video")
+            protocols.judge(encoder.embed(protocols.calibrated.looked_at(latents)).float().cpu(), "video")
 
     with torch.inference_mode():
         work()

@@ -66,9 +66,11 @@ def run(
         str | None, typer.Option("--dp", metavar="epsilon=E[,delta=D]", help="train the generators with differential privacy, patient by patient, from the weights of --init")
     ] = None,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="any option of study.yaml; may be repeated")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="end with the quick form of the audit, and its verdict on the clips")] = False,
 ) -> None:
-    """Carry out a study, or go on with it: every stage that is not done, then the report."""
+    """Carry out a study, or resume it: every stage that is not done, then the report."""
     from echosynth import joint, processes
+    from echosynth.commands.quick_audit import quick_audit
     from echosynth.private import working
     from echosynth.run import carry_out, open_or_create
     from echosynth.stages.budget import private_options
@@ -87,19 +89,22 @@ def run(
             roots = [study]
             processes.on_first(lambda: open_or_create(study, one, preset, seed, init, options, skip_bad, width=width).report_edits())
             carry_out(Study.open(study))
+        audits = processes.on_first(lambda: [quick_audit(Study.open(root)) if audit else None for root in roots])
     if processes.state().is_main_process:
-        for root in roots:
-            _print_results(root)
+        for root, found in zip(roots, audits, strict=True):
+            _print_results(root, found)
 
 
-def _print_results(study: Path) -> None:
+def _print_results(study: Path, audit: dict | None) -> None:
     from rich.console import Console
 
     from echosynth.files import read_json
     from echosynth.report import results_table
 
     console = Console(highlight=False)
-    console.print(results_table(read_json(study / "report" / "metrics.json")))
+    console.print(results_table(read_json(study / "report" / "metrics.json"), audit))
+    for reason in audit["gate"]["clips"]["reasons"] if audit else ():
+        print(f"closed by {reason}")
     print(study / "report" / "index.html")
 
 
@@ -133,7 +138,10 @@ def synthesize(
     steps: Annotated[int | None, typer.Option(min=1, help="sampling steps of the video model")] = None,
     ef: Annotated[
         str | None,
-        typer.Option(help="cohort (the training histogram), balanced (evenly over its range), mixed (half of the clips each way), uniform (10-90 %), or a value in percent"),
+        typer.Option(
+            help="cohort (a smooth law of the training EFs), balanced (evenly over its range), mixed (half of the clips each way), "
+            "private (like mixed, with noise, under --dp), uniform (10-90 %), or a value in percent"
+        ),
     ] = None,
     ef_tolerance: Annotated[float | None, typer.Option(min=0, help="points by which the EF that a clip shows may miss the one asked for; others are drawn anew (0: any)")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same bytes, whatever the batch size")] = None,
@@ -226,16 +234,21 @@ def screen(
 
 
 @app.command()
-def audit(study: StudyFolder) -> None:
+def audit(
+    study: StudyFolder,
+    quick: Annotated[bool, typer.Option("--quick", help="the clips alone, near-copies alone: a first verdict in minutes, not enough for a release")] = False,
+) -> None:
     """Attack what lies in the study's synthetic cohort now, and write the passport: STUDY/audit/passport.html."""
     from echosynth.audit.examine import audit as audit_
     from echosynth.study import Study
 
     with Study.open(study).at_work("audit") as opened:
-        found = audit_(opened)
+        found = audit_(opened, quick)
     for check in found["gate"]["checks"]:
-        print(f"{check['outcome']:<8} {check['name']}: {check['words']}")
-    print("the gate is open" if found["gate"]["open"] else "the gate is closed")
+        print(f"{check['outcome']:<8} {check['name']}: {check['words']}{f' [limit: {limit}]' if (limit := check['limit']) else ''}")
+    print(", ".join(f"{count} {outcome}" for outcome, count in found["gate"]["counts"].items()))
+    print(f"clips: the gate is {'open' if found['gate']['clips']['open'] else 'closed'}")
+    print(f"weights: the gate is {'open' if found['gate']['weights']['open'] else 'closed, do not share them'}")
     print(study / "audit" / "passport.html")
 
 

@@ -63,6 +63,9 @@ class ImageSection(Section):
 class ReidSection(Section):
     network: Annotated[ReidConfig | PaperReidConfig, Field(discriminator="kind")] = ReidConfig()
     training: Training
+    moved: int = Field(
+        8, ge=0, le=_FRAMES, description="frames of each training clip that are moved, turned and smoothed in their pixels for the training; 0 = none"
+    )
 
 
 class VideoSection(Section):
@@ -83,9 +86,13 @@ class ScreenSection(Section):
     gallery_frames: int = Field(8, ge=1, le=_FRAMES, description="frames of each training clip in the gallery")
     fps: float = Field(32.0, ge=0.1, le=_RATE, description="frame rate at which held-out clips are compared: that of the synthetic videos")
     frames: int = Field(64, ge=1, le=_FRAMES, description="length of the videos with which the screen is measured; it serves any length")
+    every: int = Field(
+        8, ge=1, le=_FRAMES, description="of the frames of a video, held-out or synthetic, every how manieth the screen looks at; 1 = all"
+    )
     calibration_frames: int = Field(256, ge=1, le=_FRAMES, description="frames of a held-out clip at most")
     planted_images: int = Field(120, ge=1, le=_CLIPS, description="training clips of which single frames are planted, in all kinds and strengths")
-    planted_videos: int = Field(24, ge=1, le=_CLIPS, description="training clips that are planted as videos, near-copies only")
+    planted_videos: int = Field(60, ge=1, le=_CLIPS, description="training clips that are planted as videos, in the kinds that have to be caught")
+    withhold: bool = Field(True, description="off: no verdict leaves a clip out, verdicts are only noted; differential privacy then covers which clips are released")
 
 
 class SynthesisSection(Section):
@@ -100,26 +107,28 @@ class SynthesisSection(Section):
     max_attempts: int = Field(50, ge=1, le=1_000_000, description="candidates for one place in the cohort before it is given up")
     ef: str = Field(
         "cohort",
-        description="cohort (the training histogram), balanced (evenly from its 1st to its 99th percentile), mixed (half of the clips each way), uniform (10-90 %), or a value in percent",
+        description="cohort (a smooth law of the training EFs), balanced (evenly over its range, in whole 5 points), mixed (half of the clips each way), "
+        "private (like mixed, by a histogram with noise that dp.epsilon pays for), uniform (10-90 %), or a value in percent",
     )
     ef_tolerance: float = Field(
         0.0,
         ge=0,
         le=100,
-        description="points by which the EF that the study's regressor reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF",
+        description="points by which the EF that `reader` reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF",
     )
+    reader: Literal["study", "simulated"] = Field("study", description="the study's regressor, trained on its patients, or the shipped one, trained on simulated hearts alone")
     batch_size: int = Field(8, ge=1, le=65_536, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
     @classmethod
     def _known(cls, ef: str) -> str:
-        if ef not in ("cohort", "balanced", "mixed", "uniform"):
+        if ef not in ("cohort", "balanced", "mixed", "private", "uniform"):
             try:
                 value = float(ef)
             except ValueError:
                 value = -1.0
             if not 0 <= value <= 100:
-                raise ValueError(f"give cohort, balanced, mixed, uniform, or a value from 0 to 100 percent, not {ef!r}")
+                raise ValueError(f"give cohort, balanced, mixed, private, uniform, or a value from 0 to 100 percent, not {ef!r}")
         return ef
 
 
@@ -169,19 +178,23 @@ class EvaluationSection(Section):
 
 
 class AuditSection(Section):
-    """What a release is held to (audit/gate.py). A limit closes the gate where the whole interval of the figure lies beyond it."""
+    """What a release is held to (audit/gate.py, `RULE`): a limit closes the gate where the figure is shown to be beyond it."""
 
     canaries: int = Field(0, ge=0, le=_CLIPS, description="training patients for whom a coin decides whether the models may learn from them (privacy/canaries.py)")
     weights: bool = Field(True, description="attack the weights too, not only the clips: slower, and needed before weights are shared")
-    clips: int = Field(2000, ge=10, le=_CLIPS, description="of members and of strangers that the attacks look at, at most")
+    clips: int = Field(2000, ge=10, le=_CLIPS, description="of members and of strangers that the membership attacks look at, at most; screens and the search for copies look at all")
     pixel_steps: int = Field(300, ge=0, le=_CLIPS, description="training steps of the encoder that teaches itself on the release")
     planted: int = Field(
-        60, ge=1, le=_CLIPS, description="training clips of which near-copies are planted, to find the line for naming a copy; 59 are needed for a recall of 95 % with confidence"
+        72,
+        ge=1,
+        le=_CLIPS,
+        description="training patients of whom a clip is planted, in all kinds: the line for naming a copy needs 59 for a recall of 95 %, an interval above 95 % takes 72",
     )
     copy_recall: float = Field(0.95, gt=0, lt=1, description="of planted near-copies that the line for naming a copy catches")
     min_recall: float = Field(0.95, ge=0, le=1, description="of planted near-copies that the screen has to catch")
     max_auc: float = Field(0.55, ge=0.5, le=1, description="of any membership attack")
     max_caught: float = Field(0.05, ge=0, le=1, description="members caught at 1 % false alarms")
+    max_excess: float = Field(0.05, ge=0, le=1, description="clips that a screen rejects beyond what it rejects of strangers")
     max_risk: float = Field(0.1, ge=0, le=1, description="singling out, linkability, inference, beyond the control")
     min_copying_z: float = Field(-3.0, le=0, description="of C_T")
     max_epsilon: float = Field(1.0, ge=0, le=_WEIGHT, description="lower bound that canaries may show")
@@ -196,6 +209,9 @@ class PrivacySection(Section):
     epsilon: float = Field(0.0, ge=0, description="bound on what all trainings of the generators give away; 0 = no differential privacy")
     delta: float = Field(0.0, ge=0, lt=1, description="0 = a tenth of one over the number of training patients")
     clip: float = Field(1.0, gt=0, description="norm to which the gradient of a patient is clipped")
+    parameters: Literal["all", "ends"] = Field(
+        "ends", description="of a generator that learn: all, or only those before and after its blocks, a hundredth to a seventh of them, as every parameter takes on noise"
+    )
 
 
 class JointSection(Section):
@@ -229,7 +245,7 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _no_judge_of_its_own_choice(self) -> "StudyConfig":
-        if self.synthesis.ef_tolerance and self.evaluation.judge == "trtr":
+        if self.synthesis.ef_tolerance and self.synthesis.reader == "study" and self.evaluation.judge == "trtr":
             raise ValueError("evaluation.judge must be held-out where synthesis.ef_tolerance is set: the regressor of TRTR has chosen the clips")
         return self
 
@@ -237,6 +253,8 @@ class StudyConfig(Section):
     def _nothing_beside_the_budget(self) -> "StudyConfig":
         """What learns from patients without noise would make the statement false."""
         if not self.dp.epsilon:
+            if self.synthesis.ef == "private":
+                raise ValueError("synthesis.ef: private needs a budget; give --dp epsilon=8, or set synthesis.ef to mixed")
             return self
         if self.init == "none":
             raise ValueError("dp.epsilon: under differential privacy a training starts from public weights; give init simulated, or a folder")
@@ -246,9 +264,11 @@ class StudyConfig(Section):
         if self.autoencoder.encoder != "frozen":
             raise ValueError("dp.epsilon: autoencoder.encoder must be frozen, since the scale of trained latents is measured on patients")
         if self.synthesis.ef in ("cohort", "balanced", "mixed"):
-            raise ValueError(f"dp.epsilon: synthesis.ef must not be {self.synthesis.ef}, since the histogram of EFs is the patients'; set it to uniform")
-        if self.synthesis.ef_tolerance:
-            raise ValueError("dp.epsilon: synthesis.ef_tolerance must be 0, since the regressor that chooses the clips learns from patients without noise")
+            raise ValueError(f"dp.epsilon: synthesis.ef must not be {self.synthesis.ef}, since the histogram of EFs is the patients'; set it to private or uniform")
+        if self.synthesis.ef_tolerance and self.synthesis.reader == "study":
+            raise ValueError("dp.epsilon: synthesis.reader must be simulated, since the study's regressor learns from patients without noise; or set synthesis.ef_tolerance to 0")
+        if self.segmentation.enabled:
+            raise ValueError("dp.epsilon: segmentation.enabled must be off, since volumes and tracings would be filled by a network and a pixel size from held-out patients")
         if self.joint.lead or self.joint.others:
             raise ValueError("dp.epsilon: several cohorts cannot share a budget; run each for itself")
         return self
@@ -326,7 +346,7 @@ def _paper(width: str = "full") -> StudyConfig:
         autoencoder=AutoencoderSection(network=PaperConfig(widths=widths), training=train("autoencoder", 3e-4), adversarial_start=1 / 3),
         image=ImageSection(network=PaperGeneratorConfig(widths=widths, frames=1), training=train("image", 3e-4)),
         # Batch statistics of a few numbers overflow in bfloat16.
-        reid=ReidSection(network=PaperReidConfig(), training=train("reid", 1e-4, precision="fp32")),
+        reid=ReidSection(network=PaperReidConfig(), training=train("reid", 1e-4, precision="fp32"), moved=0),
         video=VideoSection(network=PaperGeneratorConfig(widths=widths), training=train("video", 1e-4 if full else 3e-4), ef_balance=0.0),
         screen=ScreenSection(protocol="paper"),
         synthesis=SynthesisSection(videos=0, frames=192, steps=64, image_steps=64, ef="uniform", long_videos="windowed"),
@@ -419,7 +439,7 @@ PRESETS: dict[str, StudyConfig] = {
     ),
     "pretrain": _config(
         "pretrain",
-        Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=300),
+        Steps(autoencoder=1_500, image=1_200, reid=600, video=2_200, evaluation=1_000),
         Steps(autoencoder=32, image=64, reid=128, video=16, evaluation=16),
         SynthesisSection(videos=64),
         autoencoder=dict(adversarial_weight=0.0),  # the fine-tune of the decoder brings the texture

@@ -7,20 +7,26 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from echosynth import __version__, processes
 from echosynth.cohort.phantom import simulate_cohort
-from echosynth.files import atomic_file
+from echosynth.config import StudyConfig
+from echosynth.files import atomic_file, write_json
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.denoiser import Denoiser
+from echosynth.networks.regressor import Regressor
 from echosynth.networks.reid import ReidEncoder
 from echosynth.private import working
 from echosynth.run import carry_out, open_or_create
 from echosynth.stages import STAGES
-from echosynth.study import Study
+from echosynth.stages.regressor import LINE, PREDICTIONS, READER, line_of, read_line
+from echosynth.stages.start import initial
+from echosynth.study import Stage, Study
 
-MODELS = {"autoencoder": Autoencoder, "image": Denoiser, "reid": ReidEncoder, "video": Denoiser}
+MODELS = {"autoencoder": Autoencoder, "image": Denoiser, "reid": ReidEncoder, "video": Denoiser, READER: Regressor}
+_LEARNT_BY = {READER: ("regressor", "evaluation")}  # stage and section, where these have other names than the weights
 SITE = "many"
 _DETAIL = ("_low", "_high", "_image", "_video", "_visits", "_frames")  # left out of the card
 SPLITS = {"TRAIN": 0.95, "VAL": 0.025, "TEST": 0.025}  # of the patients: nothing is calibrated here, so nearly all may teach
@@ -41,16 +47,29 @@ def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, worker
     with working(root, "pretrain"):
         processes.on_first(lambda: open_or_create(root, cohort, "pretrain", seed, options=options).report_edits())
         study = Study.open(root)
-        carry_out(study, tuple(stage for stage in STAGES if stage.name in (*MODELS, "latents")))
+        carry_out(study, _stages(study.config))
     command = " ".join(["echosynth pretrain OUT", f"--patients {patients} --clips-per-patient {clips_per_patient} --seed {seed}", *(f"--set {option}" for option in options or [])])
     processes.on_first(lambda: export(study, out / "weights", command))
     return out / "weights"
 
 
 def export(study: Study, folder: Path, command: str) -> None:
-    """Writes the models of `study` in half precision, one folder each, and CARD.md beside them."""
+    """Writes the models of `study` in half precision, one folder each, and CARD.md beside them.
+
+    A model of no steps is the one that the study starts from. Beside the reader lies the line of its readings of held-out phantoms.
+    """
     for name, kind in MODELS.items():
-        kind.from_pretrained(study.verified(name)).save_pretrained(folder / name, dtype=torch.float16)
+        stage, section = _learnt_by(name)
+        if _steps(study.config, name):
+            model = kind.from_pretrained(study.verified(stage))
+        elif name == READER and not (_init_folder(study.config.init) / READER).exists():  # a later pre-training may add it
+            continue
+        else:
+            model = initial(study.config.init, name, kind, getattr(study.config, section).network, steps=0)
+        model.save_pretrained(folder / name, dtype=torch.float16)
+    if (folder / READER).exists():
+        line = line_of(_held_out(study)) if _steps(study.config, READER) else read_line(_init_folder(study.config.init) / READER)
+        write_json(folder / READER / LINE, line.model_dump())
     with atomic_file(folder / "CARD.md") as path:
         path.write_text(card(study, command))
 
@@ -62,8 +81,8 @@ def card(study: Study, command: str) -> str:
     lines = [
         "# Weights of the simulated pre-training",
         "",
-        "Where a study starts with `--init simulated`: the compact autoencoder, image model, re-identification encoder and video model of echosynth, trained on simulated",
-        "apical four-chamber views alone. No patient's data went into them.",
+        "Where a study starts with `--init simulated`: the compact autoencoder, image model, re-identification encoder and video model of echosynth, and the reader, an EF",
+        "regressor that chooses clips under differential privacy. All were trained on simulated apical four-chamber views alone. No patient's data went into them.",
         "",
         "- Made by: " + ", then ".join([*commands, f"`{command}`"]),
         f'- Phantoms: site "{SITE}" (every visit to another scanner, drawn at random)',
@@ -75,13 +94,14 @@ def card(study: Study, command: str) -> str:
         "|---|---|---|---|",
     ]
     for name in MODELS:
-        done = study.summary(name)
-        figures = ", ".join(f"{key} {value:.4g}" for key, value in done["summary"].items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
-        training = config[name]["training"]
+        stage, section = _learnt_by(name)
+        training = config[section]["training"]
         row = next((line for line in before if line.startswith(f"| {name} |")), None)
-        if row and not training["steps"]:
-            lines.append(row)  # the weights are those that it started from
+        if not training["steps"]:  # the weights are those that it started from
+            lines += [row] if row else []
             continue
+        summary = study.summary(stage)["summary"]
+        figures = ", ".join(f"{key} {value:.4g}" for key, value in summary.items() if isinstance(value, int | float) and not key.endswith(_DETAIL))
         steps, batch = training["steps"], str(training["batch_size"])
         if row:
             earlier, sizes = (cell.strip() for cell in row.split("|")[2:4])
@@ -90,9 +110,43 @@ def card(study: Study, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _learnt_by(name: str) -> tuple[str, str]:
+    """The stage that trains a model, and the section of its options."""
+    return _LEARNT_BY.get(name, (name, name))
+
+
+def _steps(config: StudyConfig, name: str) -> int:
+    return getattr(config, _learnt_by(name)[1]).training.steps
+
+
+def _stages(config: StudyConfig) -> tuple[Stage, ...]:
+    """The stages that train models with steps, and those that they stand on, in order."""
+    by_name, needed = {stage.name: stage for stage in STAGES}, set()
+
+    def need(name: str) -> None:
+        if name != "cohort" and name not in needed:
+            needed.add(name)
+            for other in by_name[name].inputs_of(config):
+                need(other)
+
+    for name in MODELS:
+        if _steps(config, name):
+            need(_learnt_by(name)[0])
+    return tuple(stage for stage in STAGES if stage.name in needed)
+
+
+def _held_out(study: Study) -> pd.DataFrame:
+    """What the regressor reads off held-out phantoms."""
+    return pd.read_parquet(study.verified("regressor", PREDICTIONS) / PREDICTIONS)
+
+
+def _init_folder(init: str) -> Path:
+    return Path(str(files("echosynth"))) / "weights" if init == "simulated" else Path(init)
+
+
 def _earlier(init: str) -> list[str]:
     """The lines of the card of the weights that a pre-training went on from."""
-    folder = Path(str(files("echosynth"))) / "weights" if init == "simulated" else Path(init)
+    folder = _init_folder(init)
     return (folder / "CARD.md").read_text().splitlines() if init != "none" and (folder / "CARD.md").exists() else []
 
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from echosynth.audit.chain import MODELS, bindings, manifest_of_release
-from echosynth.audit.examine import RESULT, last_audit
-from echosynth.audit.release import _copy
+from echosynth.audit.examine import FULL, QUICK, RESULT, last_audit
+from echosynth.audit.release import _copy, release
 from echosynth.errors import InputError
 from echosynth.manifest import entry_of, manifest_of
 from echosynth.seals import write_sealed
@@ -22,11 +22,11 @@ def study(tmp_path):
     return made
 
 
-def audited(study):
+def audited(study, form=FULL):
     folder = study.private_folder("audit")
     (folder / "clips.parquet").write_bytes(b"verdicts")
     manifest = manifest_of_release(study)
-    found = {"bindings": bindings(study, manifest), "manifest": manifest, "artefacts": manifest_of(folder)}
+    found = {"form": form, "bindings": bindings(study, manifest), "manifest": manifest, "artefacts": manifest_of(folder)}
     write_sealed(folder / RESULT, found, study.seal_key)
     return found
 
@@ -66,6 +66,14 @@ def test_nothing_that_the_synthesis_did_not_make_gets_into_the_manifest(study, w
         with pytest.raises(InputError, match=str(study.folder("synthetic"))) as error:
             look(study)
         assert "\n" not in str(error.value)
+
+
+def test_a_quick_audit_is_no_ground_for_a_release(study, tmp_path):
+    audited(study, QUICK)
+    assert last_audit(study, (FULL, QUICK))["form"] == QUICK
+    with pytest.raises(InputError, match=r"the last audit was the quick form.* run: echosynth audit"):
+        release(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_verdict_holds_for_what_it_saw(study):

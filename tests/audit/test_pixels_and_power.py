@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from echosynth.audit.gate import ALL_NEAR
 from echosynth.audit.passport import _attacks, _power
 from echosynth.audit.pixels import FRAMES, as_pixels, embed_pixels, evenly, learn_pixels
 from echosynth.audit.suspects import Planted
@@ -46,15 +47,25 @@ def test_gain_and_offset_are_taken_out():
 def test_power_counts_the_copies_that_a_screen_has_an_eye_for():
     near, fast = Kind("noise", 4, True), Kind("speed", 1.25, False)
     planted = [
-        Planted(near, {"calibrated": (0.9, True), "motion": (0.5, False)}),
-        Planted(near, {"calibrated": (0.8, False), "motion": (0.9, True)}),
-        Planted(fast, {"calibrated": (0.9, True)}),
+        Planted(0, near, {"calibrated": (0.9, True), "motion": (0.5, False)}),
+        Planted(1, near, {"calibrated": (0.8, False), "motion": (0.9, True)}),
+        Planted(0, fast, {"calibrated": (0.9, True)}),
     ]
-    found = {(row["screen"], row["kind"]): row for row in rates(planted, {"calibrated": None, "motion": None})}
+    found = {(row["screen"], row["kind"]): row for row in rates(planted, ["calibrated", "motion"])}
     assert found["calibrated", "noise"]["share"] == 0.5 and found["motion", "noise"]["count"] == 2 and found["calibrated", "speed"]["share"] == 1.0
     assert ("motion", "speed") not in found
     chart = _power({"screening": {"power": list(found.values())}})
     assert "the screen that filtered" in chart and "eye for motion" in chart and "untrained eye" not in chart and "speed 1.25" in chart
+
+
+def test_a_patient_counts_as_caught_when_every_near_copy_is():
+    """Five kinds of one clip are one patient: 9 of 10 copies are rejected, and 1 of 2 patients is safe."""
+    kinds = [Kind(f"kind {number}", 1, True) for number in range(5)]
+    planted = [Planted(patient, kind, {"calibrated": (0.9, not (patient == 1 and kind == kinds[2]))}) for patient in (0, 1) for kind in kinds]
+    found = {row["kind"]: row for row in rates([*planted, Planted(1, Kind("far", 9, False), {"calibrated": (0.1, False)})], ["calibrated"])}
+    assert found[ALL_NEAR]["share"] == 0.5 and found[ALL_NEAR]["count"] == 2 and found["kind 2"]["share"] == 0.5 and found["kind 0"]["share"] == 1.0
+    chart = _power({"screening": {"power": list(found.values())}})
+    assert ALL_NEAR in chart and f"{ALL_NEAR} 1" not in chart
 
 
 def test_the_chart_of_attacks_leaves_out_those_without_a_figure():

@@ -24,6 +24,7 @@ from echosynth.errors import InputError
 from echosynth.files import USER_UMASK
 from echosynth.networks.regressor import Regressor, predict_ef
 from echosynth.stages import unselected
+from echosynth.stages.budget import statement
 from echosynth.stages.evaluation import joins
 from echosynth.stages.synthesis import STAGE, release
 from echosynth.study import Study
@@ -401,17 +402,46 @@ def weights(cohort):
     """A pre-training of a few steps, on the phantoms that are there already."""
     out = cohort.parent / "pretraining"
     shutil.copytree(cohort, out / "cohort")
-    short = [f"{section}.training.{option}" for section, batch in (("autoencoder", 8), ("image", 8), ("reid", 8), ("video", 2)) for option in ("steps=4", f"batch_size={batch}")]
+    short = [f"{section}.training.{option}" for section, batch in (("autoencoder", 8), ("image", 8), ("reid", 8), ("video", 2), ("evaluation", 4)) for option in ("steps=4", f"batch_size={batch}")]
     options = [part for option in (*short, "screen.planted_images=2", "screen.planted_videos=1") for part in ("--set", option)]
     echosynth("pretrain", out, "--patients", 10, "--clips-per-patient", 2, "--seed", 3, *options)
     return out / "weights"
 
 
 def test_a_pretraining_leaves_small_weights_and_a_card(weights):
-    assert sorted(path.name for path in weights.iterdir()) == ["CARD.md", "autoencoder", "image", "reid", "video"]
+    assert sorted(path.name for path in weights.iterdir()) == ["CARD.md", "autoencoder", "image", "reader", "reid", "video"]
     assert 1e6 < sum(path.stat().st_size for path in weights.rglob("*")) < 20e6
     card = (weights / "CARD.md").read_text()
-    assert "echosynth pretrain OUT --patients 10 --clips-per-patient 2 --seed 3 --set autoencoder.training.steps=4" in card and "| video | 4 | 2 |" in card
+    assert "echosynth pretrain OUT --patients 10 --clips-per-patient 2 --seed 3 --set autoencoder.training.steps=4" in card and "| video | 4 | 2 |" in card and "| reader | 4 | 4 |" in card
+    assert json.loads((weights / "reader" / "line.json").read_text()).keys() == {"slope", "intercept"}
+
+
+def test_a_later_pretraining_trains_only_what_has_steps(tmp_path, cohort):
+    shutil.copytree(cohort, tmp_path / "out" / "cohort")
+    none = [part for section in ("autoencoder", "image", "reid", "video") for part in ("--set", f"{section}.training.steps=0")]
+    options = ["--set", "init=simulated", *none, "--set", "evaluation.training.steps=2", "--set", "evaluation.training.batch_size=4"]
+    echosynth("pretrain", tmp_path / "out", "--patients", 10, "--clips-per-patient", 2, "--seed", 3, *options)
+    assert not (tmp_path / "out" / "study" / "latents").exists() and (tmp_path / "out" / "study" / "regressor" / "stage.json").exists()
+    shipped = SOURCE / "echosynth" / "weights"
+    for name in ("autoencoder", "image", "reid", "video"):
+        assert (tmp_path / "out" / "weights" / name / "model.safetensors").read_bytes() == (shipped / name / "model.safetensors").read_bytes()
+    rows = [line for line in (tmp_path / "out" / "weights" / "CARD.md").read_text().splitlines() if line.startswith("| ")]
+    assert set(rows) & set((shipped / "CARD.md").read_text().splitlines()) >= {row for row in rows if not row.startswith("| reader")}
+
+
+def test_with_differential_privacy_nothing_outside_of_the_account_fills_the_release(tmp_path, cohort):
+    options = ["--set", "synthesis.videos=8", "--set", "synthesis.ef_tolerance=30", "--set", "synthesis.max_attempts=500"]
+    echosynth("run", tmp_path / "study", "--cohort", cohort, "--preset", "smoke", "--dp", "epsilon=8", *options, *ONE_TRAINING)
+    made = tmp_path / "study" / "synthetic"
+    listed = pd.read_csv(made / "FileList.csv")
+    assert listed["ESV"].isna().all() and listed["EDV"].isna().all() and listed["EF"].between(10, 90).all()
+    assert (listed["Split"] == "TRAIN").sum() == 6 and not (made / "VolumeTracings.csv").exists() and not (made / "measured.parquet").exists()
+    assert "trained on simulated hearts alone" in (made / "README.md").read_text()
+    rows = pd.read_parquet(made / "screening.parquet")
+    assert rows["kept"].all() and set(rows["kind"]) == {"image", "video"}
+    told = statement(Study.open(tmp_path / "study"))
+    assert told["epsilon"] <= 8 and [row["stage"] for row in told["trainings"]] == ["image", "video", "ef"]
+    assert {item["how"] for item in told["coverage"]} == {"inside", "public", "off", "outside"}
 
 
 def test_a_cohort_of_another_make_goes_through_unchanged(tmp_path, weights):

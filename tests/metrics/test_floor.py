@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from echosynth.metrics.floor import FEWEST, compare_halves, distance_with_floor
+from echosynth.errors import InputError
+from echosynth.metrics.coverage import patient_coverage
+from echosynth.metrics.floor import FEWEST, compare_halves, distance_with_floor, not_finite
+from echosynth.metrics.frechet import frechet, frechet_infinity, frechet_with_floor
+from echosynth.metrics.kernel import kid, kid_with_floor
+from echosynth.metrics.manifold import prdc, prdc_with_floor
 
 
 def test_both_comparisons_have_one_size_and_the_floor_shares_no_patient():
@@ -35,3 +40,27 @@ def test_refusals():
     few = distance_with_floor(lambda one, other: 0.0, np.zeros((2 * FEWEST - 2, 1)), np.arange(2 * FEWEST - 2), np.zeros((200, 1)), 0, "test")
     assert few.distance is None and few.reason == f"{FEWEST - 1} clips a side, {FEWEST} needed"
     assert distance_with_floor(lambda one, other: 0.0, np.zeros((200, 1)), np.zeros(200), np.zeros((200, 1)), 0, "test").reason == "fewer than two held-out patients"
+
+
+def test_a_feature_that_is_not_finite_is_named():
+    """Neither a traceback of the linear algebra nor a figure that is silently nan."""
+    rng = np.random.default_rng(0)
+    real, synthetic = rng.standard_normal((120, 3)), rng.standard_normal((60, 3))
+    broken = synthetic.copy()
+    broken[[4, 9], 2] = np.nan
+    patients = np.arange(120)
+    named = "feature 3 of synthetic clip 5 of 60 is not a finite number, and 1 more clips have such features"
+    for found in (
+        frechet_with_floor(real, patients, broken, 0),
+        frechet_with_floor(real, patients, broken, 0, standardise=True),
+        frechet_infinity(real, patients, broken, 0),
+        kid_with_floor(real, patients, broken, 0),
+        prdc_with_floor(real, patients, broken, 0),
+        patient_coverage(real, patients, broken, rng),
+    ):
+        assert found.reason == named
+    for measure in (frechet, kid, prdc):
+        with pytest.raises(InputError, match=r"feature 3 of .* clip 5 of 60 is not a finite number"):
+            measure(real, broken)
+    assert not_finite("real", np.array([[1.0, np.inf]]), ("mean", "sd"), ("0X1",)) == "feature sd of real clip 0X1 is not a finite number"
+    assert not_finite("real", real) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echosynth.metrics.utility import compare_training
+from echosynth.metrics.utility import FEWEST, compare_training
 
 
 def readings(rng, patients=80, clips=1, seeds=3, patient_sd=2.0, seed_sd=0.1, worse=0.4):
@@ -49,6 +49,30 @@ def test_one_seed_is_no_verdict():
     truth, of_real, of_synthetic, patient = readings(np.random.default_rng(2), worse=0.0)
     found = compare_training(truth, of_real[:1], of_synthetic, patient, seed=0)
     assert found.verdict is None and found.seeds == 1 and found.low < found.difference < found.high
+
+
+def test_too_few_patients_are_no_verdict():
+    """However clear the figures look: with one patient fewer than needed there is no verdict, and the reason says how many it takes; clips of a patient do not help."""
+    truth, of_real, of_synthetic, patient = readings(np.random.default_rng(2), patients=FEWEST, clips=2, worse=0.0, patient_sd=0.1)
+    assert compare_training(truth, of_real, of_synthetic, patient, seed=0).verdict == "non-inferior"
+    few = patient < FEWEST - 1
+    found = compare_training(truth[few], of_real[:, few], of_synthetic[:, few], patient[few], seed=0)
+    assert found.high < 1 and found.verdict is None and found.reason == f"{FEWEST - 1} patients, {FEWEST} needed"
+
+
+def losing(rng, patients, share=0.1, lost=10.0):
+    """One patient in ten loses 10 points, the others nothing: 1 point on average, the margin itself."""
+    error, truth, side = 6 + rng.gamma(2, 1, patients), rng.uniform(25, 70, patients), rng.choice([-1, 1], patients)
+    more = np.where(rng.random(patients) < share, lost, 0.0) + rng.standard_normal(patients)
+    of_real, of_synthetic = (truth + side * np.abs(mean + 0.5 * rng.standard_normal((3, patients))) for mean in (error, error + more))
+    return truth, of_real, of_synthetic, np.arange(patients)
+
+
+@pytest.mark.parametrize(("patients", "low", "high"), [(10, 0.15, 0.35), (FEWEST, 0.0, 0.12)])
+def test_how_often_a_loss_of_the_margin_passes(patients, low, high):
+    """Why few patients are refused: nominal are 2.5 %, and what `FEWEST` still leaves is told in its comment."""
+    passed = np.mean([compare_training(*losing(np.random.default_rng(draw), patients), seed=draw, draws=200).high < 1 for draw in range(300)])
+    assert low <= passed <= high
 
 
 def test_a_patient_is_one_patient_however_many_clips():

@@ -96,6 +96,15 @@ def test_nobody_but_one_self():
     assert (alone.rows == -1).all() and (alone.scores == -torch.inf).all()
 
 
+def test_a_length_that_is_known_changes_nothing():
+    rng = torch.Generator().manual_seed(3)
+    queries, gallery = torch.randn(5, 16, generator=rng), torch.randn(200, 16, generator=rng)
+    known, found = nearest(queries, gallery, 3, longest=gallery.norm(dim=1).max()), nearest(queries, gallery, 3)
+    assert torch.equal(known.scores, found.scores) and torch.equal(known.rows, found.rows)
+    lost = nearest(queries, gallery, longest=torch.tensor(torch.nan))
+    assert lost.scores.isnan().all() and (lost.rows == -1).all()
+
+
 def test_what_is_not_finite_is_not_a_number():
     queries, gallery = rows_of(8, 3), rows_of(9, 100)
     expected = nearest(queries, gallery)

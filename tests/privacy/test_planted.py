@@ -6,7 +6,28 @@ import torch
 
 from echosynth.metrics.temporal import beat, motion_trace
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig, decode_clip, encode_clip
-from echosynth.privacy.planted import KINDS, NEAR, OTHER_EF, VIDEO_KINDS, Kind, changed, copies, crop, mix, phase, power_curve, shift, speed, zoom
+from echosynth.privacy.planted import (
+    KINDS,
+    MOVED,
+    NEAR,
+    OTHER_EF,
+    VIDEO_KINDS,
+    VIDEOS,
+    Kind,
+    changed,
+    copies,
+    crop,
+    mix,
+    part,
+    phase,
+    power_curve,
+    rotate,
+    shift,
+    smooth,
+    speed,
+    transplant,
+    zoom,
+)
 from echosynth.privacy.screen import rate
 from toy_hearts import beating_ellipse
 
@@ -57,6 +78,40 @@ def test_zoom_keeps_the_middle_and_a_linear_ramp():
     assert np.abs(zoomed - expected).max() <= 0.51
 
 
+def test_what_has_to_be_caught():
+    moved = {(kind.name, kind.strength) for kind in MOVED}
+    assert {("shift", 3), ("shift", 6), ("zoom", 1.15), ("rotation", 5), ("gain", 1.3), ("smooth", 1)} <= moved
+    assert {kind.name for kind in VIDEOS} == {"round trip", "noise", "gain", "shift", "crop", "zoom", "rotation", "smooth", "reversal"}
+    assert set(NEAR) < set(VIDEOS) and not any(kind.near for kind in MOVED)
+
+
+def test_a_rotation_turns_about_the_middle_and_black_comes_in():
+    picture = np.zeros((1, 81, 81), np.uint8)
+    picture[0, 40, 60:65] = 200  # to the right of the middle, 22 pixels off
+    turned = rotate(picture, 90)[0].astype(int)
+    assert turned[60:65, 40].tolist() == [200] * 5 and turned.sum() == 1000  # clockwise: it now lies below
+    y, x = np.mgrid[:81, :81] - 40.0
+    half = rotate(np.where(np.hypot(y, x - 20) < 6, 200, 0).astype(np.uint8)[None], 5)[0].astype(float)
+    assert (half * y).sum() / half.sum() == pytest.approx(20 * np.sin(np.deg2rad(5)), abs=0.1)
+    assert rotate(np.full((1, 40, 40), 200, np.uint8), 45)[0, 0, 0] == 0
+
+
+def test_a_rotation_of_a_wide_picture_keeps_its_shapes():
+    y, x = np.mgrid[:60, :120] - np.array([29.5, 59.5])[:, None, None]
+    turned = rotate(np.where(np.abs(x) < 3, 200, 0).astype(np.uint8)[None], 30)[0, 10:-10].astype(float)
+    column = (turned * x[10:-10]).sum(1) / turned.sum(1)  # where the bar stands in each row
+    assert np.polyfit(y[10:-10, 0], column, 1)[0] == pytest.approx(-np.tan(np.deg2rad(30)), rel=0.03)
+
+
+def test_smoothing_has_its_width():
+    point = np.zeros((2, 41, 41), np.uint8)
+    point[0, 20, 20] = 250
+    spread = smooth(np.repeat(point, 5, 1), 2)[0].astype(float)  # a line of five pixels, blurred across
+    row = spread[102] / spread[102].sum()
+    assert np.sqrt((row * (np.arange(41) - 20.0) ** 2).sum()) == pytest.approx(2, abs=0.15)
+    assert not smooth(point, 2)[1].any()  # frames stay apart
+
+
 def test_round_trip_is_the_autoencoders(clip, autoencoder):
     ((_, made),) = copies([clip, clip[:1]], [np.random.default_rng(0)] * 2, autoencoder, [Kind("round trip", 2, True)])
     for original, planted in zip((clip, clip[:1]), made, strict=True):
@@ -84,7 +139,15 @@ def heart():
 def test_every_video_kind_changes_the_clip(heart, autoencoder):
     other = beating_ellipse(40, np.random.default_rng(3), frames=50, size=48)
     made = list(copies([heart], [np.random.default_rng(1)], autoencoder, VIDEO_KINDS, others=[other]))
-    assert [kind for kind, _ in made] == list(VIDEO_KINDS) and {kind.name for kind in VIDEO_KINDS} == {"reversal", "phase", "speed", "crop", "mix"}
+    assert [kind for kind, _ in made] == list(VIDEO_KINDS) and {kind.name for kind in VIDEO_KINDS} == {
+        "reversal",
+        "phase",
+        "speed",
+        "crop",
+        "mix",
+        "part",
+        "transplant",
+    }
     for kind, (planted,) in made:
         assert planted.dtype == np.uint8 and planted.shape[1:] == heart.shape[1:] and not np.array_equal(planted, heart[: len(planted)])
         assert len(planted) == 64 or kind.name == "speed"
@@ -96,8 +159,8 @@ def test_reversed_twice_is_the_clip(heart):
 
 
 def test_a_phase_is_part_of_the_clips_own_beat(heart):
-    for part, frames in ((0.25, 6), (0.5, 13)):
-        assert np.array_equal(phase(heart, part), np.roll(heart, -frames, axis=0))
+    for share, frames in ((0.25, 6), (0.5, 13)):
+        assert np.array_equal(phase(heart, share), np.roll(heart, -frames, axis=0))
     still = np.arange(8, dtype=np.uint8)[:, None, None] * np.zeros((1, 4, 4), np.uint8)
     still[0] = 1  # a flash is no beat of its own: too short to look for one
     assert np.array_equal(phase(still[:4], 0.5), still[[2, 3, 0, 1]])
@@ -134,6 +197,22 @@ def test_a_crop_reaches_the_edges():
 def test_a_mix_is_weighted_and_the_other_clip_goes_round():
     clip, other = np.full((5, 2, 2), 100, np.uint8), np.array([0, 200], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     assert mix(clip, other, 0.75)[:, 0, 0].tolist() == [75, 125, 75, 125, 75]
+
+
+def test_a_part_is_in_the_middle_of_another_clip():
+    clip, other = np.full((8, 2, 2), 100, np.uint8), np.array([0, 200, 50], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    assert part(clip, other, 0.25)[:, 0, 0].tolist() == [0, 200, 50, 100, 100, 50, 0, 200]
+    assert part(clip, other, 0.01)[:, 0, 0].tolist().count(100) == 1 and other[:, 0, 0].tolist() == [0, 200, 50]
+
+
+def test_a_transplant_beats_like_the_one_and_looks_like_the_other(heart):
+    other = beating_ellipse(45, np.random.default_rng(3), size=48, heart_rate=55, noise=5)
+    made = transplant(heart, other)
+    assert made.shape == heart.shape
+    assert beat(motion_trace(made), 32).period == pytest.approx(beat(motion_trace(heart), 32).period, rel=0.03)
+    assert np.corrcoef(motion_trace(made), motion_trace(heart))[0, 1] > 0.9
+    distance = [np.abs(made.mean(0) - clip.mean(0)).mean() for clip in (other, heart)]
+    assert distance[0] < 0.3 * distance[1]
 
 
 def test_another_ef_is_made_by_who_can(heart, autoencoder):

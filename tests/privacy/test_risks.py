@@ -9,7 +9,20 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch.nn import functional as F
 
-from echosynth.privacy.risks import adversarial_accuracy, authenticity, data_copying, inference, linkability, none_seen, privacy_loss, risk, singling_out, wilson
+from echosynth.privacy.risks import (
+    adversarial_accuracy,
+    authenticity,
+    data_copying,
+    inference,
+    linkability,
+    none_seen,
+    privacy_loss,
+    risk,
+    risk_of,
+    singled_out,
+    singling_out,
+    wilson,
+)
 from echosynth.privacy.screen import rate
 
 
@@ -43,6 +56,7 @@ def test_risk_by_hand():
     da, dc = ((r.high - r.low) / 2 for r in (found.train, found.control))
     assert found.high - found.risk == pytest.approx(math.hypot(da / 0.9, dc * 0.7 / 0.81))
     assert risk(np.ones(50), np.zeros(50)).risk == 1 and risk(np.zeros(50), np.ones(50) > 2).risk == 0 and risk(np.zeros(4), np.arange(4) < 2).risk == -1
+    assert risk_of(0.3, 100, 0.1, 200) == found and risk_of(0.3, 100, 0.1, 200, 0.99).low < found.low
     hopeless = risk(np.ones(5), np.ones(5))
     assert math.isnan(hopeless.risk) and json.loads(json.dumps(hopeless.as_dict(), allow_nan=False))["risk"] is None
     assert json.loads(json.dumps(found.as_dict()))["train"]["count"] == 100
@@ -68,6 +82,14 @@ def test_singling_out_takes_exactly_one_patient():
     real, patients = on_circle(0, 2, 50, 55, 120), np.array(["a", "a", "b", "c", "d"])
     # Within 10 degrees: of 1 two rows of a; of 52 one of b, one of c; of 115 d alone; of 80 nobody.
     assert singling_out(on_circle(1, 52, 115, 80), real, patients, math.cos(math.radians(10))).tolist() == [True, False, True, False]
+
+
+def test_a_patient_is_singled_out_once_however_many_samples_do_it():
+    real, patients = on_circle(0, 2, 50, 55, 120), np.array(["a", "a", "b", "c", "d"])
+    samples = on_circle(1, 2, 3, 115, 52)
+    assert singling_out(samples, real, patients, math.cos(math.radians(10))).sum() == 4
+    assert singled_out(samples, real, patients, math.cos(math.radians(10))).tolist() == [True, False, False, True]
+    assert not singled_out(on_circle(200), real, patients, math.cos(math.radians(10))).any()
 
 
 def test_linkability_takes_a_common_neighbour():
@@ -101,7 +123,7 @@ def dangers(pools, release):
     sides, secrets, names = (pools["train"], pools["control"]), pools["secrets"][:2], np.arange(300)
     halves = [(F.normalize(side[:, :8], dim=1), F.normalize(side[:, 8:], dim=1)) for side in (*sides, synthetic)]
     return {
-        "singling out": risk(*(singling_out(synthetic, side, names, 0.9) for side in sides)),
+        "singling out": risk(*(singled_out(synthetic, side, names, 0.9) for side in sides)),
         "linkability": risk(*(linkability(*half, *halves[2]) for half in halves[:2])),
         "inference": risk(*(inference(side, secret, synthetic, labels) for side, secret in zip(sides, secrets, strict=True))),
     }

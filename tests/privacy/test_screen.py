@@ -53,6 +53,30 @@ def test_windows_slide():
     assert weights == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
+def test_a_screen_looks_at_every_kth_frame_of_held_out_clips_and_of_samples():
+    screen = Screen(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.1, 0.4, 0.2], [0.3, 0.2, 0.5]]), torch.tensor([0, 1]), 0.05, every=4)
+    frames = np.arange(10)
+    assert screen.looked_at(frames).tolist() == [0, 4, 8] and screen.looked_at(frames[:1]).tolist() == [0]
+    assert screen.looked_at(torch.arange(8)).tolist() == [0, 4]
+
+
+def test_two_halves_of_a_calibration_agree_on_what_is_clear():
+    rng = np.random.default_rng(0)
+    screen = screen_of(rng.normal(0.4, 0.1, (80, 1)).astype(np.float32).clip(-1, 1), range(80), alpha=0.05)
+    line = screen.threshold(1)
+    agreed = screen.agreement(np.array([0.0, line, 0.99]), 1, seed=0)
+    assert agreed[0] == agreed[2] == 1 and 0.3 < agreed[1] < 1
+    assert np.array_equal(agreed, screen.agreement(np.array([0.0, line, 0.99]), 1, seed=0))
+
+
+def test_halves_of_a_calibration_are_of_patients():
+    # Two patients with two clips each: a half is one patient with both clips, so of the three scores one half rejects what is above its own patient's.
+    screen = screen_of([[0.1], [0.2], [0.6], [0.7]], [0, 0, 1, 1], alpha=0.5)
+    assert screen.agreement(np.array([0.05, 0.4, 0.9]), 1, seed=0) == pytest.approx([1, 0, 1])
+    with pytest.raises(ValueError, match="one held-out patient"):
+        screen_of([[0.1]], [0]).agreement(np.array([0.5]), 1, seed=0)
+
+
 def test_a_verdict_takes_the_nearest_frame():
     screen = screen_of(np.linspace(0, 0.6, 39, dtype=np.float32)[:, None], range(39))
     stranger, copy = screen.verdict(at(0.1, 0.3, 0.2)), screen.verdict(at(0.1, 0.95, 0.2))
@@ -153,11 +177,11 @@ def test_clopper_pearson():
 
 def test_save_and_load(tmp_path):
     rng = np.random.default_rng(6)
-    screen = Screen.fit(unit(rng, 30, 8), [unit(rng, 4, 8), unit(rng, 2, 8), unit(rng, 3, 8)], ["x", "y", "x"], 0.2)
+    screen = Screen.fit(unit(rng, 30, 8), [unit(rng, 4, 8), unit(rng, 2, 8), unit(rng, 3, 8)], ["x", "y", "x"], 0.2, 3)
     screen.save(tmp_path)
     again, sample = Screen.load(tmp_path), unit(rng, 3, 8)
-    assert again.verdict(sample) == screen.verdict(sample) and again.level == screen.level and again.n_patients == 2
-    assert json.loads((tmp_path / "calibration.json").read_text()) == {"alpha": 0.2}
+    assert again.every == 3 and again.verdict(sample) == screen.verdict(sample) and again.level == screen.level and again.n_patients == 2
+    assert json.loads((tmp_path / "calibration.json").read_text()) == {"alpha": 0.2, "every": 3}
 
 
 def test_a_broken_calibration_is_the_users_to_know(tmp_path):
@@ -167,3 +191,10 @@ def test_a_broken_calibration_is_the_users_to_know(tmp_path):
     (tmp_path / "calibration.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
     with pytest.raises(InputError, match="calibration"):
         Screen.load(tmp_path)
+
+
+def test_one_draw_of_each_patient_is_one_of_the_patient_s_own_windows():
+    held_out = torch.tensor([[0.1, 0.2, 0.3], [0.9, torch.nan, torch.nan], [0.5, 0.6, torch.nan]])
+    screen = Screen(torch.zeros(1, 2), held_out, torch.tensor([0, 0, 1]), 0.05)
+    drawn = np.array([screen.one_draw_each(2, np.random.default_rng(seed)) for seed in range(60)])
+    assert drawn.shape == (60, 2) and {round(float(value), 4) for value in drawn[:, 0]} == {0.2, 0.3, 0.9} and np.allclose(drawn[:, 1], 0.6)

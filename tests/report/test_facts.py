@@ -47,7 +47,7 @@ def test_tables_fold_intervals_and_keep_every_other_key():
 
 def test_tables_set_real_beside_synthetic():
     pairs = {row["key"]: row for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) for row in table["pairs"]}
-    assert (pairs["temporal.*.beat_present"]["value"], pairs["temporal.*.beat_present"]["synthetic"]) == ("97 %", "94 %")
+    assert (pairs["temporal.*.dominant_period"]["value"], pairs["temporal.*.dominant_period"]["synthetic"]) == ("97 %", "94 %")
     assert pairs["speckle.*.down_1"]["synthetic"] is None and pairs["speckle.*.down_1"]["label"] == "Down, 1 pixel"
     alone = [row["key"] for table in tables(METRICS | {"grey.synthetic.sd": 40.0}) if table["prefix"] == "grey" for row in table["rows"]]
     assert alone == ["grey.synthetic.sd"]
@@ -59,7 +59,10 @@ def test_unknown_words_stay_out_of_the_tables():
 
 
 def test_beat_sentence():
-    assert beat_sentence(METRICS) == "A regular beat is found in 97 % of the real and 94 % of the synthetic clips, with a median beat of 0.88 s and 0.91 s."
+    told = "97 % of the real and 94 % of the synthetic clips have a dominant period of a beat, with a median beat of 0.88 s and 0.91 s"
+    assert beat_sentence(METRICS) == f"{told}."
+    both = {"temporal.real.beat_regularity": 0.98, "temporal.synthetic.beat_regularity": 0.81}
+    assert beat_sentence(METRICS | both) == f"{told}; where three beats are seen, their regularity is 98 % and 81 %."
     assert beat_sentence({}) == ""
 
 
@@ -73,7 +76,8 @@ def test_one_sentence_says_what_there_is():
     assert one_sentence({}, None, None) == "No synthetic clips were made."
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
     assert "rejects 5.0 % of patients" in full
-    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full and "97.0 % of planted copies" in full and "5.0 %" in full
+    assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full
+    assert "every planted near-copy of 97.0 % of patients" in full and "5.0 %" in full
 
 
 def test_paths_are_cut_to_their_last_name():
@@ -98,19 +102,22 @@ def test_results_table_fits_a_terminal():
     console.print(results_table(METRICS))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ at least 0.95" in line for line in lines)
-    assert any("without selection" in line and "0.71" in line and "✗ at least 0.90" in line for line in lines)
-    assert any("planted copies caught" in line and "✓ at least 95.0 %" in line for line in lines)
-    assert any("unseen patients rejected" in line and "✗ at most 7.0 %" in line for line in lines)
-    assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ at most 3 × floor" in line for line in lines)
-    assert any("recall" in line and "✓ within 0.05 of floor" in line for line in lines)
+    assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ ≥ 0.95" in line for line in lines)
+    assert any("without selection" in line and "0.71" in line and "✗ ≥ 0.90" in line for line in lines)
+    assert any("planted copies caught" in line and "✓ ≥ 95.0 %" in line for line in lines)
+    assert any("unseen patients rejected" in line and "✗ ≤ 7.0 %" in line for line in lines)
+    assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ ≤ 3 × floor" in line for line in lines)
+    assert any("recall" in line and "✓ ≥ floor − 0.05" in line for line in lines)
     assert any("needs 64 clips" in line for line in lines)
+    closed = {"form": "quick", "gate": {"clips": {"open": False}, "counts": {"passed": 9, "failed": 2}}}
+    console.print(results_table(METRICS, closed))
+    assert "✗ 9 passed, 2 failed" in " ".join(console.export_text().split())
     without = {key: value for key, value in METRICS.items() if not key.endswith("_unselected")}
     assert not any(row["key"].endswith("_unselected") for row in headline(without))
 
 
 def test_a_share_of_caught_copies_is_never_rounded_up():
-    assert "99.9 % of planted copies" in one_sentence({"screen.planted_recall": 0.9999, "screen.false_rejection": 0.02}, 1, 1)
+    assert "near-copy of 99.9 % of patients" in one_sentence({"screen.planted_recall": 0.9999, "screen.false_rejection": 0.02}, 1, 1)
 
 
 def test_targets_by_a_floor():

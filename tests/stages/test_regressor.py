@@ -1,14 +1,18 @@
 """The reader, by which synthesis chooses clips: a line is undone, and there must be one."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from echosynth.cohort.phantom import simulate_clip
 from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.networks.regressor import Regressor, RegressorConfig, predict_ef
-from echosynth.stages.regressor import PREDICTIONS, Reader
+from echosynth.stages.regressor import LINE, PREDICTIONS, READER, Reader, line_of
+from echosynth.stages.start import shipped
 from echosynth.study import Study
 
 CPU = torch.device("cpu")
@@ -47,3 +51,39 @@ def test_a_regressor_that_hardly_follows_ef_chooses_no_clip(study, slope, interc
     leave_predictions(study, 30, slope, intercept)
     with pytest.raises(InputError, match=rf"synthesis\.ef_tolerance: .* slope of -?{abs(slope):.2f}"):
         Reader.of(study, CPU)
+
+
+def test_the_simulated_reader_undoes_its_own_line_and_needs_no_study(tmp_path):
+    clip = np.random.default_rng(0).integers(0, 256, (20, 32, 32), np.uint8)
+    plain = predict_ef(Regressor.from_pretrained(shipped(READER)), clip, 16.0)
+    line = json.loads((shipped(READER) / LINE).read_text())
+    assert Reader.simulated("simulated", CPU).read(clip, 16.0) == pytest.approx((plain - line["intercept"]) / line["slope"])
+    assert Reader.simulated(str(tmp_path), CPU).slope == line["slope"]  # a folder of weights without a reader
+    torch.manual_seed(0)
+    Regressor(RegressorConfig(size=16, frames=8, width=8, features=4)).save_pretrained(tmp_path / READER)
+    (tmp_path / READER / LINE).write_text('{"slope": 0.9, "intercept": 3.0}')
+    assert Reader.simulated(str(tmp_path), CPU).intercept == 3.0
+
+
+@pytest.mark.parametrize("text", ["{}", "[1, 2]", '{"slope": 1, "intercept": NaN}', '{"slope": "steep", "intercept": 0}', '{"slope": 0.2, "intercept": 0}'])
+def test_a_bad_line_is_refused(tmp_path, text):
+    Regressor(RegressorConfig(size=16, frames=8, width=8, features=4)).save_pretrained(tmp_path / READER)
+    (tmp_path / READER / LINE).write_text(text)
+    with pytest.raises(InputError, match=r"line of a regressor|slope of 0\.20"):
+        Reader.simulated(str(tmp_path), CPU)
+
+
+def test_the_simulated_reader_reads_hearts_of_a_scanner_that_it_did_not_see():
+    reader, asked, read = Reader.simulated("simulated", CPU), [], []
+    for patient in range(12):
+        clip = simulate_clip(5, patient, 0, "alder", frames=48)
+        asked.append(clip.ef)
+        read.append(reader.read(clip.frames(), clip.site.fps))
+    assert np.corrcoef(asked, read)[0, 1] > 0.8 and abs(np.mean(read) - np.mean(asked)) < 4
+
+
+def test_a_line_is_that_of_the_readings():
+    ef = np.linspace(20, 75, 30)
+    found = line_of(pd.DataFrame({"ef": ef, "predicted": 0.7 * ef + 9}))
+    assert (found.slope, found.intercept) == pytest.approx((0.7, 9.0))
+    assert line_of(pd.DataFrame({"ef": ef, "predicted": np.nan})).slope == 0.0

@@ -9,10 +9,21 @@ import torch
 from torch.nn import functional as F
 
 from echosynth.cohort.latents import LatentStore, write_latents
+from echosynth.cohort.video import write_clip
+from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
 from echosynth.networks.reid import ReidConfig, ReidEncoder
 from echosynth.privacy.pairs import pair_auc
 from echosynth.training.fit import Training
-from echosynth.training.reid import PatientViews, augment, contrastive_loss, embed_frames, supervised_contrastive, train_reid
+from echosynth.training.reid import (
+    PatientViews,
+    augment,
+    contrastive_loss,
+    embed_frames,
+    move,
+    moved_views,
+    supervised_contrastive,
+    train_reid,
+)
 
 FRAMES = 6
 
@@ -100,6 +111,46 @@ def test_augmentation_is_mild_and_never_the_same():
     assert views.shape == frames.shape and not torch.equal(views[0], views[1])
     correlation = [np.corrcoef(view.flatten(), frames[0].flatten())[0, 1] for view in views.numpy()]
     assert 0.75 < np.mean(correlation) < 0.99
+
+
+def test_half_of_the_views_are_moved_ones_of_the_same_clip(store):
+    rows = train_rows(store)
+    moved = torch.full((len(rows), 3, 4, 14, 14), 1000.0) + torch.arange(len(rows))[:, None, None, None, None]
+    views = PatientViews(store, rows, seed=0, moved=moved.half())
+    patient = store.index["patient"].to_numpy()[rows]
+    names = np.unique(patient.astype(str))
+    came = 0
+    for sample in range(200):
+        number, pair, _ = views._draw(sample)
+        for view in pair:
+            if view.mean() > 900:
+                came += 1
+                assert patient[round(float(view.mean()) - 1000)] == names[number]
+    assert 160 < came < 240
+    assert np.array_equal(views.batch(range(4))["views"], views.batch(range(4))["views"])
+
+
+def test_moves_stay_within_their_bounds():
+    y, x = np.mgrid[:112, :112] - 55.5
+    disc = np.where(np.hypot(y, x) < 10, 120, 0).astype(np.uint8)
+    made = move(np.repeat(disc[None], 60, 0), [np.random.default_rng(k) for k in range(60)]).astype(float)
+    made = np.where(made > 40, made, 0)  # noise apart
+    weight = made.sum((1, 2))
+    centres = np.stack([(made * y).sum((1, 2)) / weight, (made * x).sum((1, 2)) / weight], 1)
+    assert 6 < np.abs(centres).max() < 11 and np.abs(centres.mean(0)).max() < 2  # 8 pixels, zoomed by up to 1.2
+    area = (made > 0).sum((1, 2)) / np.pi / 100
+    assert 0.6 < area.min() < 0.9 and 1.2 < area.max() < 2.1
+
+
+def test_moved_views_are_of_the_clip_and_do_not_depend_on_the_others(tmp_path):
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(AutoencoderConfig(widths=(8, 8), blocks=(1, 1), decoder_blocks=(1, 1))).eval()
+    rng, paths = np.random.default_rng(0), [tmp_path / f"{k}.avi" for k in range(2)]
+    for path in paths:
+        write_clip(path, rng.integers(0, 256, (5, 32, 32), dtype=np.uint8), 50.0)
+    both = moved_views(paths, [5, 5], autoencoder, 3, 32, seed=1)
+    assert both.shape == (2, 3, *both.shape[2:]) and both.dtype == torch.float16 and both.isfinite().all()
+    assert torch.equal(moved_views(paths[:1], [5], autoencoder, 3, 32, seed=1)[0], both[0]) and not torch.equal(both[0], both[1])
 
 
 def test_the_loss_logs_how_often_the_nearest_is_the_patients(store):

@@ -15,10 +15,10 @@ from echosynth.errors import InputError
 from echosynth.manifest import Manifest, root_hash
 from echosynth.private import README
 from echosynth.records import RECORD
-from echosynth.stages.synthesis import MEASURED, SCREENING
+from echosynth.stages.synthesis import MEASURED, READINGS, SCREENING
 from echosynth.study import Study
 
-LISTS = (FILELIST, TRACINGS, MEASURED, README)
+LISTS = (FILELIST, TRACINGS, MEASURED, READINGS, README)
 KEPT = (RECORD, SCREENING)  # files in the folder of the synthetic cohort that stay in the study
 WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 MODELS = ("autoencoder", "latents", "image", "reid", "video", "regressor", "segmentation")

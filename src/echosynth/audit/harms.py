@@ -1,9 +1,13 @@
-"""The dangers in a board's words, and the figures of copying, on a study's patients: each beside the same on held-out patients, in equal numbers."""
+"""The dangers in a board's words, and the figures of copying, on a study's patients: each beside the same on held-out patients, in equal numbers.
+
+One clip stands for a patient, drawn by counter: a row that is the mean of several clips lies further inwards, and compares with no synthetic clip.
+"""
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from echosynth.audit.looks import Looks, centroids
+from echosynth.audit.looks import WINDOW, Looks, centroids
 from echosynth.audit.membership import People
 from echosynth.privacy import risks
 from echosynth.privacy.neighbours import nearest
@@ -13,44 +17,79 @@ TOLERANCE = 5.0  # EF points within which a guess of the EF is right
 
 
 def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed: int) -> dict:
-    """Singling out, linkability and inference, with their control; NNAA and privacy loss, C_T, authenticity. By the hand-made eyes, which took no part in the filtering; one row a patient."""
-    patients = people.clips["patient"].astype(str).to_numpy()
-    still = dict(zip(*_by_patient(real, "handmade", patients), strict=True))
+    """Singling out, linkability and inference, with their control; NNAA and privacy loss, C_T, authenticity. By the hand-made eyes, which took no part in the filtering; one clip a patient.
+
+    C_T and authenticity compare the synthetic clips with pieces of held-out clips that are as long (looks.WINDOW), where `real` has them. C_T searches every training clip, each by itself.
+    """
+    clip_of = _drawn(people, real, seed)
+    still = _rows(real, "handmade", clip_of)
     made, _ = synthetic.mean("handmade")
     rng = numpy_rng(seed, "harms")
     sides = [[patient for patient in people.patients(member) if patient in still] for member in (True, False)]
     count = min(map(len, sides))
     one_size = [sorted(rng.permutation(side)[:count].tolist()) for side in sides]
     train, control = (torch.stack([still[patient] for patient in side]) for side in one_size)
-    everyone = torch.stack([still[patient] for patient in sides[0]])
+    everyone, fresh = torch.stack([still[patient] for patient in sides[0]]), _fresh(real, synthetic, clip_of, still, sides[1])
     # "As near as": where one in twenty of the strangers' nearest neighbours among the synthetic samples is nearer.
     line = float(np.quantile(nearest(control, made).scores[:, 0].numpy(), 0.95))
-    found = {"singling_out": risks.risk(*(risks.singling_out(made, rows, np.arange(len(rows)), line) for rows in (train, control))).as_dict()}
-    ef = people.clips.assign(patient=patients).groupby("patient")["ef"].mean()
-    guesses = [risks.inference(rows, ef.loc[side].to_numpy(), made, asked, TOLERANCE) for rows, side in zip((train, control), one_size, strict=True)]
+    found = {"singling_out": risks.risk(*(risks.singled_out(made, rows, np.arange(len(rows)), line) for rows in (train, control))).as_dict()}
+    ef = people.clips["ef"].to_numpy(float)
+    guesses = [
+        risks.inference(rows, ef[[clip_of[patient] for patient in side]], made, asked, TOLERANCE) for rows, side in zip((train, control), one_size, strict=True)
+    ]
     found["inference"] = risks.risk(*guesses).as_dict()
-    if linked := _linkable(people, real, synthetic, patients, one_size):
+    if linked := _linkable(real, synthetic, clip_of, still, one_size):
         found["linkability"] = risks.risk(*linked).as_dict()
     loss = risks.privacy_loss(everyone, control, made, seed)
-    copying = risks.data_copying(everyone, control, made, seed)
+    copying = risks.data_copying(_every_clip(people, real), fresh, made, seed)
     found |= {
         "adversarial_accuracy": {"train": loss.train, "held_out": loss.held_out, "privacy_loss": loss.loss},
-        "data_copying": {key: None if value != value else value for key, value in copying._asdict().items()},
-        "authenticity": {"synthetic": risks.authenticity(made, everyone)._asdict(), "held_out": risks.authenticity(control, everyone)._asdict()},
+        "data_copying": {key: None if value != value else value for key, value in copying._asdict().items()} | {"synthetic": len(made), "held_out": len(fresh)},
+        "authenticity": {"synthetic": risks.authenticity(made, everyone)._asdict(), "held_out": risks.authenticity(fresh, everyone)._asdict()},
     }
     return found | {"patients_a_side": count}
 
 
-def _by_patient(real: Looks, eye: str, patients: np.ndarray):
-    rows, owners = centroids(real.rows[eye], patients[real.owner[eye]])
-    return owners.tolist(), rows
+def _drawn(people: People, real: Looks, seed: int) -> dict[str, int]:
+    """The place of one clip of each patient, drawn by counter; a clip of which fewer frames were looked at only where there is no other: its mean lies further out."""
+    patients = people.clips["patient"].astype(str).to_numpy()
+    frames = np.bincount(real.owner["handmade"], minlength=len(patients))
+    whole = frames == frames.max()
+    order = numpy_rng(seed, "one clip a patient").permutation(len(patients))
+    order = order[np.argsort(~whole[order], kind="stable")]
+    chosen: dict[str, int] = {}
+    for place in order:
+        chosen.setdefault(patients[place], int(place))
+    return chosen
 
 
-def _linkable(people: People, real: Looks, synthetic: Looks, patients: np.ndarray, sides: list[list[str]]) -> list[np.ndarray] | None:
+def _rows(looks: Looks, eye: str, clip_of: dict[str, int]) -> dict[str, Tensor]:
+    """The mean row of each patient's clip; none for a clip that this eye has no row of."""
+    rows, owners = centroids(looks.rows[eye], looks.owner[eye])
+    at = {int(owner): row for owner, row in zip(owners, rows, strict=True)}
+    return {patient: at[place] for patient, place in clip_of.items() if place in at}
+
+
+def _every_clip(people: People, real: Looks) -> Tensor:
+    """A row of each training clip."""
+    rows, places = centroids(real.rows["handmade"], real.owner["handmade"])
+    return rows[torch.from_numpy((people.clips["split"] == "TRAIN").to_numpy()[places])]
+
+
+def _fresh(real: Looks, synthetic: Looks, clip_of: dict[str, int], still: dict[str, Tensor], held_out: list[str]) -> Tensor:
+    """A row of each held-out patient, made as the rows of synthetic clips are: of the first piece of the patient's clip."""
+    if WINDOW not in real.rows or not len(real.rows[WINDOW]):
+        return torch.stack([still[patient] for patient in held_out])
+    frames = np.bincount(synthetic.owner["handmade"]).max()
+    first = [real.of(WINDOW, clip_of[patient])[:frames] for patient in held_out]
+    return centroids(torch.cat(first), np.repeat(np.arange(len(first)), [len(rows) for rows in first]))[0]
+
+
+def _linkable(real: Looks, synthetic: Looks, clip_of: dict[str, int], still: dict[str, Tensor], sides: list[list[str]]) -> list[np.ndarray] | None:
     """Whether a still and the motion of a patient point at one synthetic clip; None where too few clips are long enough to move."""
     if not len(real.rows["motion"]) or not len(synthetic.rows["motion"]):
         return None
-    still, motion = (dict(zip(*_by_patient(real, eye, patients), strict=True)) for eye in ("handmade", "motion"))
+    motion = _rows(real, "motion", clip_of)
     (one, owners), (other, moving) = synthetic.mean("handmade"), synthetic.mean("motion")
     both = np.intersect1d(owners, moving)
     one, other = one[torch.from_numpy(np.isin(owners, both))], other[torch.from_numpy(np.isin(moving, both))]

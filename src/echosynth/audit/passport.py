@@ -7,7 +7,7 @@ import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from echosynth.audit.gate import NO_COPY
+from echosynth.audit.gate import ALL_NEAR, NO_COPY, OF_CLIPS, ends_of
 from echosynth.files import atomic_file, write_json
 from echosynth.report import figures
 from echosynth.report.facts import without_paths
@@ -40,10 +40,14 @@ def public(found: dict) -> dict:
     told = copy.deepcopy({key: value for key, value in found.items() if key not in ("bindings", "artefacts")})
     if "manifest" in told:
         told["manifest"] = {name: {"size": entry["size"], "sha256": entry["sha256"]} for name, entry in told["manifest"].items()}
-    told["screening"]["copies"] = len(found["screening"]["copies"])
+    for key in ("copies", "nearer"):
+        told["screening"][key] = len(found["screening"][key])
+    words = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
     for check in told["gate"]["checks"]:
         if check["name"] == NO_COPY:
-            check["words"] = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
+            check["words"] = words
+    for verdict in (told["gate"]["clips"], told["gate"]["weights"]):
+        verdict["reasons"] = [f"{NO_COPY}: {words}" if reason.startswith(NO_COPY) else reason for reason in verdict["reasons"]]
     return told
 
 
@@ -58,7 +62,13 @@ def _power(found: dict) -> Markup:
         if known:
             columns = (np.array([known[kind][name] if kind in known else np.nan for kind in kinds]) for name in ("share", "low", "high"))
             groups[SCREENS[screen]] = (*columns, colour)
-    return figures.power(groups, [f"{kind} {strength:g}" for kind, strength in kinds])
+    return figures.power(groups, [kind if kind == ALL_NEAR else f"{kind} {strength:g}" for kind, strength in kinds])
+
+
+def _ends(found: dict) -> str:
+    """Where copies cease to be caught by the screen that filtered: clips, changed in all the ways tried."""
+    rows = [row | {"recall": row["share"]} for row in found["screening"]["power"] if row["screen"] == "calibrated" and row["kind"] != ALL_NEAR]
+    return ends_of(rows)
 
 
 def _attacks(found: dict) -> Markup:
@@ -81,7 +91,10 @@ def write_passport(study: Study, found: dict, folder: Path, override: str = "", 
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("echosynth.audit"), PackageLoader("echosynth.report")]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("passport.html").render(found=told, threats=THREATS, redacted=redacted, power=_power(found), attacks=_attacks(found))
+    parts = [(title, [check for check in told["gate"]["checks"] if (check["about"] == OF_CLIPS) == clips]) for title, clips in (("The clips", True), ("The weights", False))]
+    page = environment.get_template("passport.html").render(
+        found=told, threats=THREATS, redacted=redacted, power=_power(found), ends=_ends(found), attacks=_attacks(found), parts=[part for part in parts if part[1]]
+    )
     with atomic_file(folder / "passport.html") as partial:
         partial.write_text(page, encoding="utf-8")
     write_json(folder / "passport.json", told)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from echosynth.audit.examine import last_audit
-from echosynth.audit.gate import FAILED, decide
+from echosynth.audit.gate import decide
 from echosynth.audit.passport import LEDGER, ledger, write_passport
 from echosynth.errors import InputError
 from echosynth.files import open_regular, publish
@@ -19,7 +19,7 @@ PASSPORT = ("passport.html", "passport.json")
 
 
 def release(study: Study, out: Path, override: str = "") -> Path:
-    """Copies the files that the audit judged to `out`, with the public passport, and notes it in the study's ledger.
+    """Copies the files that the audit judged to `out`, with the public passport, and notes it in the study's ledger. The clips go by the verdict on the clips: no weights are handed out.
 
     A file is copied from an opened handle and kept only if the bytes that went through it have the hash that was audited. `out` holds these
     files and the passport, nothing else, and appears whole or not at all.
@@ -28,8 +28,7 @@ def release(study: Study, out: Path, override: str = "") -> Path:
     lies in the study now, when a file is not what was audited, and when `out` is not empty or lies in a study or a cohort.
     """
     found = last_audit(study)
-    gate = decide(found, study.config.audit)
-    failed = [f"{check.name}: {check.words}" for check in gate.checks if check.outcome == FAILED]
+    failed = decide(found, study.config.audit).clips.reasons
     if failed and not override:
         raise InputError(f"release refused: {'; '.join(failed)}; mend it and audit again, or give --override REASON, which the passport will tell")
     source = study.folder("synthetic")

@@ -1,31 +1,37 @@
-"""Which of the clips are copies: what the screens say of them now, and how well these see copies that are planted for the purpose."""
+"""Which of the clips are copies: what the screens say of them now, and how well these see copies that are planted for the purpose.
+
+`suspects` looks and plants, `name_copies` decides on the scores: a pure function, which benchmarks/null.py calls with simulated ones.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
-from echosynth.audit.looks import Looks
+from echosynth.audit.gate import ALL_NEAR, NEARER_ERROR
+from echosynth.audit.looks import WINDOW, Looks
 from echosynth.audit.membership import People
 from echosynth.audit.pixels import evenly
 from echosynth.cohort.echonet import Cohort
+from echosynth.cores import each
 from echosynth.generative.objective import Generator, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.handmade import embed_handmade, embed_motion
-from echosynth.privacy.multiple import adjusted, operating_point
+from echosynth.privacy.multiple import adjusted, excess, excess_p, operating_point
 from echosynth.privacy.planted import NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
 from echosynth.privacy.protocols import Protocols
-from echosynth.privacy.screen import Screen, rate
+from echosynth.privacy.screen import Rate, Screen, rate, similarity
+from echosynth.privacy.tails import count_p, nearest_p
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.reid import original
 from echosynth.study import Study
 
 JUDGES = {"judge": "handmade", "motion": "motion"}  # screens that took no part in the filtering, and their eyes
+NAMING = ("calibrated", "judge")  # screens that name copies: strangers beat alike, so motion names nobody
 OTHER_EF_CLIPS = 12  # the generator has to draw each of them
 
 
@@ -40,87 +46,181 @@ class Eyes:
 
 @dataclass(frozen=True)
 class Planted:
-    """One copy planted: of which kind, and what each screen that has an eye for it says, (score, rejected)."""
+    """One copy planted: of which patient (a number), of which kind, and what each screen that has an eye for it says, (score, rejected)."""
 
+    patient: int
     kind: Kind
     seen: dict[str, tuple[float, bool]]
 
 
-def suspects(study: Study, screened: pd.DataFrame, people: People, synthetic: Looks, real: Looks, cohort: Cohort, eyes: Eyes) -> tuple[pd.DataFrame, dict]:
+@dataclass(frozen=True)
+class Strangers:
+    """How near held-out patients come to the gallery of a screen.
+
+    scores (M,): all draws of those who calibrate nothing, of `patients` patients. drawn (K,): one draw of each held-out patient, for the law of the nearest (privacy/tails.py).
+    """
+
+    scores: np.ndarray
+    patients: int
+    drawn: np.ndarray
+
+
+def suspects(
+    study: Study, screened: pd.DataFrame, people: People, synthetic: Looks, real: Looks, cohort: Cohort, eyes: Eyes, quick: bool = False
+) -> tuple[pd.DataFrame, dict]:
     """Verdicts on every synthetic clip: the calibrated screen's, those of the judge and of the eye for motion, which took no part in the filtering, and whether it lies as near as planted copies do.
 
-    A clip is named a copy where the screen or the judge scores it above the line that the wanted share of planted near-copies reaches and above every held-out patient who did not
-    calibrate: a line that strangers cross would name them. Motion names nobody: strangers beat alike.
+    `people` and `real` are all clips of the cohort: a copy of a training clip that the gallery lacks would be seen by nobody.
     """
-    section, split = study.config.audit, people.clips["split"].to_numpy()
-    test = np.flatnonzero(split == "TEST")
+    alpha, seed = study.config.screen.alpha, study.config.seed
     screens = {"calibrated": Protocols.load(study.verified("reid")).calibrated}
-    screens |= {name: screen for name, eye in JUDGES.items() if len(synthetic.rows[eye]) and (screen := _fit(people, real, eye, study.config.screen.alpha))}
+    screens |= {name: screen for name, eye in JUDGES.items() if len(synthetic.rows[eye]) and (screen := fit_judge(people, real, eye, alpha))}
+    judged = {"calibrated": pd.DataFrame({"score": screened["score"], "p": screened["p"], "kept": screened["calibrated"].astype(bool)})}
+    judged |= {name: verdicts(screens[name], synthetic, eye) for name, eye in JUDGES.items() if name in screens}
     known = pd.read_parquet(study.verified("reid", "scores.parquet") / "scores.parquet")
+    tested = known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy()
+    frames = -(-int(screened["frames"].median()) // screens["calibrated"].every)  # of a synthetic clip, that the screen looks at
     strangers = {
-        "calibrated": known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy(),
-        "judge": np.array([screens["judge"].score(real.of("handmade", row)) for row in test]),
+        "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
+        "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
-    table = screened.copy()
-    kept = {"calibrated": table["calibrated"].to_numpy(bool)}
-    for name, eye in JUDGES.items():
-        if name in screens:  # a clip too short to move has no verdict by its motion
-            found = {row: screens[name].verdict(rows) for row in range(synthetic.clips) if len(rows := synthetic.of(eye, row))}
-            kept[name] = np.array([one.kept for one in found.values()])
+    planted = _plant(study, people.clips.iloc[np.flatnonzero(people.clips["split"] == "TRAIN")], cohort, eyes, screens, quick)
+    return name_copies(screened, judged, screens, strangers, planted, study.config.audit.copy_recall)
+
+
+def name_copies(
+    screened: pd.DataFrame, judged: dict[str, pd.DataFrame], screens: dict[str, Screen], strangers: dict[str, Strangers], planted: list[Planted], recall: float
+) -> tuple[pd.DataFrame, dict]:
+    """The verdicts on every synthetic clip as a table, and what the gate has to know of them.
+
+    A clip is named a copy where a screen of `NAMING` scores it above the line that the wanted share `recall` of planted near-copies reaches and above every held-out patient who did not
+    calibrate; or where it lies nearer than any stranger comes ("nearer": privacy/tails.py, paid for every clip and screen). "named_p": the chance that strangers, as many as there are clips, would give as many names.
+
+    Args:
+        screened: one row a synthetic clip, with its name.
+        judged: by screen, score, p and kept, indexed by the place of the clip; a clip too short to move has no row by its motion.
+    """
+    clips, copied, nearest = len(screened), np.zeros(len(screened), bool), np.ones(len(screened))
+    table, told = screened.copy(), {"clips": len(screened)}
+    for name, found in judged.items():
+        if name != "calibrated":
             for column in ("kept", "score", "p"):
-                table[f"{name}_{column}"] = pd.Series({row: getattr(one, column) for row, one in found.items()}).reindex(range(len(table))).to_numpy()
-    scores = {"calibrated": table["score"].to_numpy(), "judge": table["judge_score"].to_numpy()}
-    planted = _plant(study, people.clips.iloc[np.flatnonzero(split == "TRAIN")], cohort, eyes, screens)
-    told, copied = {"clips": len(table)}, np.zeros(len(table), bool)
-    for name, screen in screens.items():
-        count, judged = int((~kept[name]).sum()), len(kept[name])
-        told[name] = {
-            "rejected": rate(count, judged)._asdict(),
-            "allowed": screen.level,
-            "p_excess": float(binomtest(count, judged, screen.level, alternative="greater").pvalue),
-        }
-        if name not in scores:
+                table[f"{name}_{column}"] = found[column].reindex(range(clips)).to_numpy()
+        told[name] = _rejected(found, screens[name])
+        if name not in NAMING:
             continue
-        near = [np.array([one.seen[name][0] for one in planted if one.kind == kind]) for kind in NEAR]
-        point = operating_point(near, strangers[name], np.full(len(strangers[name]), 1.0), section.copy_recall)
-        line = max(point.threshold, float(strangers[name].max(initial=-1.0)))
-        copied |= scores[name] > line
-        told[name] |= {"copy_threshold": line, "copies_caught": min(rate(int((made > line).sum()), len(made)) for made in near)._asdict()}
-    table = table.assign(copy=copied, adjusted=adjusted(table["p"].to_numpy()))
-    told |= {"copies": table.loc[table["copy"], "name"].tolist(), "flagged_at_5_percent": int((table["adjusted"] <= 0.05).sum()), "power": _power(planted, screens)}
+        scores, those = found["score"].reindex(range(clips), fill_value=-1.0).to_numpy(), strangers[name]
+        told[name] |= _line(name, planted, those, recall)
+        named = scores > told[name]["copy_threshold"]
+        told[name] |= {
+            "named": int(named.sum()),
+            "strangers": len(those.drawn),
+            "named_p": count_p(int(named.sum()), clips, told[name]["copy_threshold"], those.drawn),
+        }
+        copied |= named
+        nearest = np.minimum(nearest, nearest_p(scores, those.drawn) * len(NAMING))
+    nearer = nearest * clips < NEARER_ERROR
+    table = table.assign(copy=copied | nearer, nearest_p=nearest, adjusted=adjusted(table["p"].to_numpy()))
+    told |= {
+        "copies": table.loc[table["copy"], "name"].tolist(),
+        "nearer": table.loc[nearer, "name"].tolist(),
+        "flagged_at_5_percent": int((table["adjusted"] <= 0.05).sum()),
+        "power": _power(planted, list(judged)),
+    }
     return table, told
 
 
-def _fit(people: People, real: Looks, eye: str, alpha: float) -> Screen | None:
-    """A screen by this eye: TRAIN patients in the gallery, VAL patients calibrate. None where no clip of a side has a row."""
+def _rejected(found: pd.DataFrame, screen: Screen) -> dict:
+    """How many clips a screen rejects, beside what strangers suffer: the count shares the luck of one calibration (privacy/multiple.py)."""
+    count, judged = int((~found["kept"]).sum()), len(found)
+    return {
+        "rejected": rate(count, judged)._asdict(),
+        "allowed": screen.level,
+        "patients": screen.n_patients,
+        "p_excess": excess_p(count, judged, screen.n_patients, screen.level, several=True),
+        "beyond": excess(count, judged, screen.n_patients, screen.level, several=True)._asdict(),
+    }
+
+
+def _line(name: str, planted: list[Planted], strangers: Strangers, recall: float) -> dict:
+    """The line above which a screen names a clip a copy, and how many patients' planted copies lie above it: all near kinds of a patient, and the worst kind."""
+    scores = pd.DataFrame([(one.patient, one.kind, one.seen[name][0]) for one in planted if one.kind in NEAR], columns=["patient", "kind", "score"])
+    kinds = {kind: group["score"].to_numpy() for kind, group in scores.groupby("kind", sort=False)}
+    point = operating_point(list(kinds.values()), strangers.scores, np.full(len(strangers.scores), 1.0), recall)
+    line = max(point.threshold, float(strangers.scores.max(initial=-1.0)))
+    every = scores.groupby("patient")["score"].min().to_numpy() > line
+    worst = min(kinds, key=lambda kind: (kinds[kind] > line).mean())
+    return {
+        "copy_threshold": line,
+        "line_assured": bool(point.assured and line <= point.threshold),
+        "copies_caught": rate(int(every.sum()), len(every))._asdict(),
+        "worst_kind": {"kind": f"{worst.name} {worst.strength:g}", **rate(int((kinds[worst] > line).sum()), len(kinds[worst]))._asdict()},
+    }
+
+
+def fit_judge(people: People, real: Looks, eye: str, alpha: float) -> Screen | None:
+    """A screen by this eye: all clips of TRAIN patients in the gallery, VAL patients calibrate, by stills with pieces of their clips that are as long as synthetic ones. None where a side has no row."""
     split, patients = people.clips["split"].to_numpy(), people.clips["patient"].to_numpy()
-    rows = [real.of(eye, row) for row in range(real.clips)]
-    train, calibration = ([row for row in np.flatnonzero(split == name) if len(rows[row])] for name in ("TRAIN", "VAL"))
-    if not train or not calibration:
+    gallery = real.rows[eye][torch.from_numpy(np.isin(real.owner[eye], np.flatnonzero(split == "TRAIN")))]
+    draws = WINDOW if eye == "handmade" else eye
+    calibration = [row for row in np.flatnonzero(split == "VAL") if len(real.of(draws, row))]
+    if not len(gallery) or not calibration:
         return None
-    return Screen.fit(torch.cat([rows[row] for row in train]), [rows[row] for row in calibration], patients[calibration], alpha)
+    return Screen.fit(gallery, [real.of(draws, row) for row in calibration], patients[calibration], alpha)
 
 
-@torch.inference_mode()
-def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen]) -> list[Planted]:
-    """Copies of some training clips in all the ways that videos can be copied, and the screens' verdicts on them."""
+def verdicts(screen: Screen, looks: Looks, eye: str) -> pd.DataFrame:
+    """Score, p and kept of every clip with a row, indexed by its place: what `screen.verdict` says of each, all of them searched together."""
+    places, first, frames = np.unique(looks.owner[eye], return_index=True, return_counts=True)
+    scores = np.maximum.reduceat(similarity(looks.rows[eye], screen.gallery).numpy(), first) if len(places) else np.empty(0)
+    p = np.empty(len(places))
+    for count in np.unique(frames):
+        p[frames == count] = screen.p_value(scores[frames == count], int(count))
+    return pd.DataFrame({"score": scores.astype(float), "p": p, "kept": ~screen.rejects(p)}, index=places)
+
+
+def strangers_of(people: People, real: Looks, judge: Screen, frames: int, seed: int) -> Strangers:
+    """How near held-out patients come to the judge's gallery, by pieces of their clips that are as long as synthetic ones, of which `frames` frames are looked at."""
+    split, patients = people.clips["split"].to_numpy(), people.clips["patient"].astype(str).to_numpy()
+    best = similarity(real.rows[WINDOW], judge.gallery).numpy()
+    owner = real.owner[WINDOW]
+    clip_of: dict[str, int] = {}
+    for place in numpy_rng(seed, "audit draws").permutation(np.unique(owner)):
+        clip_of.setdefault(patients[place], int(place))
+    tested = [float(best[owner == place].max()) for place in np.unique(owner) if split[place] == "TEST"]
+    drawn = [float(best[owner == place][:frames].max()) for place in clip_of.values()]
+    return Strangers(np.array(tested), people.of_split("TEST"), np.array(drawn))
+
+
+def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:
+    """Copies of a clip of each of some training patients in all the ways that videos can be copied (`quick`: near-copies alone), and the screens' verdicts on them."""
     options, seed, size = study.config.screen, study.config.seed, 8 * eyes.reid.config.size
-    chosen = train.iloc[numpy_rng(seed, "audit planted").permutation(len(train))[: study.config.audit.planted]]
+    shuffled = train.iloc[numpy_rng(seed, "audit planted").permutation(len(train))]
+    chosen = shuffled.drop_duplicates("patient").iloc[: study.config.audit.planted]
+
+    @torch.inference_mode()
+    def plant(number: int) -> list[Planted]:
+        clip = chosen.iloc[number]
+        rng = numpy_rng(seed, f"audit planted {clip['name']}")
+        source = original(cohort, clip, options.frames, options.fps, size, rng)
+        strangers = train[train["patient"] != clip["patient"]]
+        other = original(cohort, strangers.iloc[int(rng.integers(len(strangers)))], options.frames, options.fps, size, rng) if len(strangers) else source
+        others = () if quick else (*VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
+        animate = _animate(study, eyes, float(clip["ef"]), number)
+        planted = []
+        for kind, (made,) in copies([source], [rng], eyes.autoencoder, (*NEAR, *others), [other], animate):
+            seen = encode_clip(eyes.autoencoder, screens["calibrated"].looked_at(made))
+            looks = {"calibrated": eyes.reid.embed(seen).float().cpu(), "judge": embed_handmade(evenly(made))}
+            if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
+                looks["motion"] = moving
+            verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}
+            planted.append(Planted(number, kind, {name: (verdict.score, not verdict.kept) for name, verdict in verdicts.items()}))
+        return planted
+
     planted = []
     with progress("planted copies", len(chosen)) as advance:
-        for number, (_, clip) in enumerate(chosen.iterrows()):
-            rng = numpy_rng(seed, f"audit planted {clip['name']}")
-            source = original(cohort, clip, options.frames, options.fps, size, rng)
-            strangers = train[train["patient"] != clip["patient"]]
-            other = original(cohort, strangers.iloc[int(rng.integers(len(strangers)))], options.frames, options.fps, size, rng) if len(strangers) else source
-            kinds = (*NEAR, *VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
-            animate = _animate(study, eyes, float(clip["ef"]), number)
-            for kind, (made,) in copies([source], [rng], eyes.autoencoder, kinds, [other], animate):
-                looks = {"calibrated": eyes.reid.embed(encode_clip(eyes.autoencoder, made)).float().cpu(), "judge": embed_handmade(evenly(made))}
-                if "motion" in screens and (moving := _moving(made, min(options.fps, clip["fps"]))) is not None:
-                    looks["motion"] = moving
-                verdicts = {name: screens[name].verdict(rows) for name, rows in looks.items()}
-                planted.append(Planted(kind, {name: (verdict.score, not verdict.kept) for name, verdict in verdicts.items()}))
+        for found in each(plant, range(len(chosen)), eyes.autoencoder, eyes.reid, eyes.video):
+            planted += found
             advance()
     return planted
 
@@ -152,7 +252,15 @@ def _animate(study: Study, eyes: Eyes, ef: float, number: int) -> OtherEf:
     return animate
 
 
-def _power(planted: list[Planted], screens: dict[str, Screen]) -> list[dict]:
-    """How many copies of each kind and strength each screen rejects, with intervals."""
-    curves = {name: power_curve((one.kind, one.seen[name][1]) for one in planted if name in one.seen) for name in screens}
-    return [{"screen": name, "kind": kind.name, "strength": kind.strength, "near": kind.near} | found._asdict() for name, curve in curves.items() for kind, found in curve.items()]
+def _power(planted: list[Planted], screens: list[str]) -> list[dict]:
+    """How many copies of each kind and strength each screen rejects, with intervals: one copy of a kind a patient. The first row of a screen is of patients of whom it rejects every near-copy."""
+    found = []
+    for name in screens:
+        seen = [one for one in planted if name in one.seen]
+        near = pd.Series({(one.patient, one.kind): one.seen[name][1] for one in seen if one.kind.near}, dtype=bool)
+        if len(near):
+            every = near.groupby(level=0).all()
+            found.append({"screen": name, "kind": ALL_NEAR, "strength": 1.0, "near": True} | rate(int(every.sum()), len(every))._asdict())
+        curve: dict[Kind, Rate] = power_curve((one.kind, one.seen[name][1]) for one in seen)
+        found += [{"screen": name, "kind": kind.name, "strength": kind.strength, "near": kind.near} | share._asdict() for kind, share in curve.items()]
+    return found

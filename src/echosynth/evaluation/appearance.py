@@ -9,12 +9,12 @@ from echosynth.cohort.echonet import Cohort
 from echosynth.cohort.video import read_clip, to_square
 from echosynth.cores import each
 from echosynth.evaluation.fidelity import with_floor
-from echosynth.metrics.floor import Measure, distance_with_floor
+from echosynth.metrics.floor import Measure, distance_with_floor, not_finite
 from echosynth.metrics.frechet import frechet_with_floor
 from echosynth.metrics.motion import Seams, flow_statistics, seams
-from echosynth.metrics.radiomics import radiomic_features
+from echosynth.metrics.radiomics import FEATURES, radiomic_features
 from echosynth.metrics.spectrum import speckle_spectrum, spectrum_distance, temporal_spectrum
-from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, resample
+from echosynth.metrics.temporal import beat, flicker, high_frequency_share, motion_trace, regularity, resample
 from echosynth.metrics.texture import grey_levels, speckle_autocorrelation
 from echosynth.metrics.wasserstein import standardised_wasserstein
 from echosynth.progress import progress
@@ -52,7 +52,10 @@ def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: flo
     for kind, group in table.groupby("kind"):
         for name, values in group.drop(columns=["kind", "clip"]).items():
             room, _, figure = name.rpartition(".")
-            metrics[f"{room or 'temporal'}.{kind}.{figure}"] = float(values.median() if name == "beat_seconds" else values.mean())
+            key = f"{room or 'temporal'}.{kind}.{figure}"
+            metrics[key] = float(values.median() if name == "beat_seconds" else values.mean())
+            if values.isna().all():
+                metrics |= {key: None, f"{key}_reason": f"none of {len(values)} clips has one: it takes motion, texture and frames enough"}
     metrics |= _distances(vectors, chosen["real"]["patient"].to_numpy().astype(str), seed)
     if jumps:
         metrics |= {"seams.quantile": float(np.mean([jump.quantiles.mean() for jump in jumps])), "seams.ratio": float(np.median(np.concatenate([jump.ratios for jump in jumps])))}
@@ -61,7 +64,8 @@ def appearance(real: Cohort, held_out: pd.DataFrame, synthetic: Cohort, fps: flo
 
 def _figures(clip: np.ndarray, trace: np.ndarray, fps: float) -> dict:
     found = beat(trace, fps)
-    row = {"beat_present": float(found.present), "beat_seconds": found.period, "beat_share": found.share, "motion_sd": float(trace.std())}
+    row = {"dominant_period": float(found.dominant), "beat_regularity": regularity(trace, fps)}
+    row |= {"beat_seconds": found.period, "beat_share": found.share, "motion_sd": float(trace.std())}
     row |= {"flicker": flicker(clip), "high_frequency_share": high_frequency_share(clip)}
     return row | {f"grey.{key}": value for key, value in grey_levels(clip).items()} | {f"speckle.{key}": value for key, value in speckle_autocorrelation(clip).items()}
 
@@ -83,6 +87,10 @@ def _distances(vectors: dict[str, list[dict[str, np.ndarray]]], patients: np.nda
             metrics |= {key: None, f"{key}_reason": f"a {short[0]} clip of fewer than {_FRAMES} frames"}
             continue
         one, other = (np.stack([clip[name] for clip in vectors[kind]]) for kind in ("real", "synthetic"))
+        names = FEATURES if name == "radiomics" else ()
+        if bad := not_finite("real", one, names) or not_finite("synthetic", other, names):
+            metrics |= {key: None, f"{key}_reason": bad}
+            continue
         found = frechet_with_floor(one, patients, other, seed, standardise=True) if measure is None else distance_with_floor(measure, one, patients, other, seed, name)
         metrics |= with_floor(key, found)
     return metrics

@@ -84,7 +84,7 @@ def _beside_trtr(
     compared = compare_training(ef, by_trtr, predicted, patients, seed, max(bootstraps, 100))
     told = {f"{name}.r2_of_trtr": found[f"{name}.r2"] / r2_of_trtr if r2_of_trtr > 0 else math.nan} if name == "tstr" else {}
     told |= {f"{name}.mae_more_than_trtr": compared.difference, f"{name}.mae_more_than_trtr_low": compared.low, f"{name}.mae_more_than_trtr_high": compared.high}
-    return told | {f"{name}.verdict": compared.verdict or f"none: {compared.seeds} seed a kind"}
+    return told | {f"{name}.verdict": compared.verdict or f"none: {compared.reason}"}
 
 
 def figures(prefix: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict:

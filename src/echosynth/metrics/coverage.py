@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from echosynth.metrics.floor import FEWEST
+from echosynth.metrics.floor import FEWEST, not_finite
 
 _BLOCK = 2**22  # distances held at a time
 
@@ -26,13 +26,15 @@ def patient_coverage(real: np.ndarray, patients: np.ndarray, synthetic: np.ndarr
 
     One clip stands for each patient, so that patients of many clips do not crowd the space, and the patients are halved. A real clip is covered when one of P / 2 synthetic clips (m, if there are fewer), P the number of
     patients, lies no farther from it than the k-th nearest other patient of its own half; the floor is whether a patient of the other half does. So both have the same radius to hit, and as many chances:
-    1 - 2^-k on average for a perfect generator. Refused with fewer than 50 patients or synthetic clips.
+    1 - 2^-k on average for a perfect generator. Refused with fewer than 50 patients or synthetic clips, and where a feature is not finite.
     """
     _, codes = np.unique(np.asarray(patients), return_inverse=True)
     n, count = len(real), int(codes.max(initial=-1)) + 1
     nobody = np.zeros(n, bool)
     if min(count, len(synthetic)) < FEWEST:
         return PatientCoverage(nobody, nobody, None, None, f"{min(count, len(synthetic))} patients or synthetic clips, {FEWEST} needed")
+    if bad := not_finite("real", real) or not_finite("synthetic", synthetic):
+        return PatientCoverage(nobody, nobody, None, None, bad)
     half = (rng.permutation(count) % 2)[codes]
     order = rng.permutation(n)
     stands = np.isin(np.arange(n), order[np.unique(codes[order], return_index=True)[1]])

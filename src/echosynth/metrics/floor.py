@@ -1,17 +1,36 @@
 """The floor that a perfect generator would have: real against real, patients kept apart, at the same sample size. Every distance between two sets of clips shares this one comparison."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from echosynth.errors import InputError
 from echosynth.randomness import numpy_rng
 
 FEWEST = 50  # clips a side for measures that are shares or means: below, a share of a half has a standard error of more than 7 points
 
 Measure = Callable[[np.ndarray, np.ndarray], float | tuple[float, ...]]
 """(real (k, D), other (k, D)) -> one figure, or several."""
+
+
+def not_finite(kind: str, values: np.ndarray, features: Sequence[str] = (), clips: Sequence[str] = ()) -> str | None:
+    """Which feature of which `kind` of clip is NaN or infinite, in words; None where all of `values` (n, D) are finite. `features` and `clips` are their names, else they are numbered from 1."""
+    bad = np.argwhere(~np.isfinite(values))
+    if not len(bad):
+        return None
+    clip, feature = bad[0]
+    more = len(np.unique(bad[:, 0])) - 1
+    which = f"{clips[clip] if len(clips) else f'{clip + 1} of {len(values)}'}"
+    return f"feature {features[feature] if len(features) else feature + 1} of {kind} clip {which} is not a finite number" + (f", and {more} more clips have such features" if more else "")
+
+
+def require_finite(**sides: np.ndarray) -> None:
+    """Raises InputError naming the first feature and clip that is not finite in one of `sides`, features (n, D) by kind."""
+    for kind, values in sides.items():
+        if reason := not_finite(kind, np.asarray(values)):
+            raise InputError(f"{reason}; look at this clip: it may be black or of one frame")
 
 
 class Halvings(NamedTuple):
@@ -44,9 +63,11 @@ def compare_halves(
 
     The real clips are halved at random by patient (a patient's clips resemble each other: in both halves they would flatter the floor), `splits` times. The floor is measured between k
     clips of one half and k of the other, the distance between the same k clips and k synthetic ones; k is what the smallest of the three sets holds. With fewer than `needed` both are refused,
-    for the reason `why`.
+    for the reason `why`. A feature that is not finite refuses both as well, by its name: a clip that is left out would flatter the cohort it is of.
     """
     assert len(real) == len(patients)
+    if reason := not_finite("real", real) or not_finite("synthetic", synthetic):
+        return Halvings(None, None, 0, reason)
     _, codes = np.unique(np.asarray(patients), return_inverse=True)
     if codes.max(initial=-1) < 1:
         return Halvings(None, None, 0, "fewer than two held-out patients")

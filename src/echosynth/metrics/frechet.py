@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echosynth.metrics.floor import Distance, distance_with_floor
+from echosynth.metrics.floor import Distance, distance_with_floor, not_finite, require_finite
 from echosynth.randomness import numpy_rng
 
 PARTS = 4  # frechet_infinity looks at n, n/2, n/3 and n/4 clips
@@ -34,7 +34,8 @@ def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frechet(real: np.ndarray, other: np.ndarray) -> float:
-    """Frechet distance of features `other` (m, D) to `real` (n, D)."""
+    """Frechet distance of features `other` (m, D) to `real` (n, D). Raises InputError naming a feature that is not finite."""
+    require_finite(real=real, other=other)
     return frechet_distance(*moments(real), *moments(other))
 
 
@@ -75,6 +76,8 @@ def frechet_infinity(real: np.ndarray, patients: np.ndarray, synthetic: np.ndarr
     `groups` groups of patients and of synthetic clips, one left out at a time. It may be a little below 0. With fewer than 4 (D + 1) clips of either kind, a group left out, it is refused.
     """
     assert len(real) == len(patients) and groups > 1
+    if reason := not_finite("real", real) or not_finite("synthetic", synthetic):
+        return FrechetInfinity(None, None, None, 0, reason)
     _, codes = np.unique(np.asarray(patients), return_inverse=True)
     rank = numpy_rng(seed, "frechet infinity", 0).permutation(codes.max(initial=-1) + 1)[codes]
     order = np.argsort(rank, kind="stable")  # a patient's clips stay together: scattered over the parts they would count as more patients than there are

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from echosynth.metrics.floor import Distance, distance_with_floor
+from echosynth.metrics.floor import Distance, distance_with_floor, require_finite
 from echosynth.randomness import numpy_rng
 
 _BLOCK = 2**22  # entries of a kernel matrix held at a time
@@ -22,10 +22,11 @@ def kid(real: np.ndarray, synthetic: np.ndarray) -> Kid:
         sum_{i != j} k(x_i, x_j) / (n (n - 1)) + sum_{i != j} k(y_i, y_j) / (m (m - 1)) - 2 sum_{ij} k(x_i, y_j) / (n m)
 
     Being unbiased it is negative half of the time where the two are alike. The standard error is the jackknife's, over clips of either set in turn; it supposes that clips are independent
-    and is too large, never too small, where the distance is near 0 (there the statistic is degenerate). Needs n, m >= 3; memory is bounded.
+    and is too large, never too small, where the distance is near 0 (there the statistic is degenerate). Needs n, m >= 3; memory is bounded. Raises InputError naming a feature that is not finite.
     """
     n, m = len(real), len(synthetic)
     assert min(n, m) >= 3 and real.shape[1] == synthetic.shape[1]
+    require_finite(real=real, synthetic=synthetic)
     x, y = np.asarray(real, np.float64), np.asarray(synthetic, np.float64)
     across, along = np.zeros(n), np.zeros(m)
     for rows, block in _kernel(x, y):

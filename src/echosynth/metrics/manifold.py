@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from echosynth.metrics.floor import compare_halves
+from echosynth.metrics.floor import compare_halves, require_finite
 
 _BLOCK = 2**22  # distances held at a time
 
@@ -36,8 +36,9 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, manifold_k: int = 3, coverage_
         precision  share of synthetic y with |y - x| <= r_3(x) for some real x         recall  the same with the two sets exchanged
         density    sum over x, y of [|y - x| <= r_5(x)] / (5 m)                        coverage  share of real x with |y - x| <= r_5(x) for some synthetic y
 
-    Needs more than max(k) of either.
+    Needs more than max(k) of either. Raises InputError naming a feature that is not finite.
     """
+    require_finite(real=real, synthetic=synthetic)
     assert min(len(real), len(synthetic)) > max(manifold_k, coverage_k)
     centre = np.asarray(real, np.float64).mean(0)  # distances come from a product: less to cancel
     x, y = np.asarray(real, np.float64) - centre, np.asarray(synthetic, np.float64) - centre

@@ -32,7 +32,7 @@ def mann_whitney(positives: np.ndarray, negatives: np.ndarray) -> float:
     return float((ranks - len(positives) * (len(positives) + 1) / 2) / (len(positives) * len(negatives)))
 
 
-def auc_interval(auc: float, members: int, strangers: int, confidence: float = 0.95) -> Auc:
+def auc_interval(auc: float, members: float, strangers: float, confidence: float = 0.95) -> Auc:
     """The interval of an AUC of so many members and strangers: all theta with |auc - theta| <= z sqrt(V(theta)),
 
         V(theta) = theta (1 - theta) (1 + ((m + n) / 2 - 1) ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (m n)

@@ -9,11 +9,14 @@ from echosynth.metrics.ejection import patient_weights
 from echosynth.randomness import numpy_rng
 
 MARGIN = 1.0  # EF points of MAE that may be lost, set beforehand; two readers of one clip differ by 7 and more
+FEWEST = 30  # patients: where one in ten loses 10 points, a loss of the whole margin passes in 23 % of trials with 10 patients, 12 % with 20, 7 % with 30 (tests/metrics/test_utility.py)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference` of the mean absolute errors, TSTR minus TRTR, in EF points, with its interval; `verdict` "non-inferior", "inferior" or "inconclusive" at `margin`, None where either kind has fewer than two `seeds`."""
+    """`difference` of the mean absolute errors, TSTR minus TRTR, in EF points, with its interval; `verdict` "non-inferior", "inferior" or "inconclusive" at `margin`.
+
+    None, with the `reason`, where either kind has fewer than two `seeds`, or there are fewer than `FEWEST` patients: of the few who lose much, so small a sample may hold none."""
 
     difference: float
     low: float
@@ -22,6 +25,7 @@ class Comparison:
     verdict: str | None
     seeds: int
     patients: int
+    reason: str | None = None
 
     def as_dict(self) -> dict[str, float | int | str | None]:
         return asdict(self)
@@ -57,5 +61,6 @@ def compare_training(
     wider = t.ppf(tail, freedom) / norm.ppf(tail)
     low, high = (float(difference + wider * (end - difference)) for end in np.quantile(drawn, [1 - tail, tail]))
     fewest = min(len(error) for error in errors)
-    verdict = ("non-inferior" if high < margin else "inferior" if low > margin else "inconclusive") if fewest > 1 else None
-    return Comparison(difference, low, high, margin, verdict, fewest, count)
+    reason = f"{fewest} seed a kind, 2 needed" if fewest < 2 else f"{count} patients, {FEWEST} needed" if count < FEWEST else None
+    verdict = None if reason else "non-inferior" if high < margin else "inferior" if low > margin else "inconclusive"
+    return Comparison(difference, low, high, margin, verdict, fewest, count, reason)

@@ -54,6 +54,7 @@ class AttackResult:
     caught: tuple[Caught, ...]
     worst: Worst
     strata: dict[str, Stratum]
+    excess: float = 1.0  # variance of the AUC in those of independent scores; its intervals are of so many times fewer patients
 
     def as_dict(self) -> dict:
         """Plain values for a JSON file, NaN as None. No score of a single patient is in it."""
@@ -86,8 +87,10 @@ def membership(
     threat: Literal["dataset", "weights"] = "dataset",
     strata: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     false_alarms: Sequence[float] = FALSE_ALARMS,
+    excess: float = 1.0,
 ) -> AttackResult:
-    """The result of an attack with scores (m,) of members and (n,) of strangers, one a patient. strata: for each group who of either belongs to it, bool (m,) and (n,).
+    """The result of an attack with scores (m,) of members and (n,) of strangers, one a patient. strata: for each group who of either belongs to it, bool (m,) and (n,). excess: how many times the
+    variance of the AUC is that of independent scores (probes.excess_variance); the intervals are those of so many times fewer patients.
 
     membership("nearest", train.scores, held_out.scores).auc.value
     """
@@ -99,10 +102,11 @@ def membership(
         threat=threat,
         members=len(members),
         strangers=len(strangers),
-        auc=auc_interval(mann_whitney(members, strangers), len(members), len(strangers)),
+        auc=auc_interval(mann_whitney(members, strangers), len(members) / excess, len(strangers) / excess),
         caught=tuple(_caught(members, strangers, allowed) for allowed in false_alarms),
         worst=_worst(members, strangers),
-        strata={group: Stratum(len(m), len(s), auc_interval(mann_whitney(m, s), len(m), len(s))) for group, (m, s) in groups.items()},
+        strata={group: Stratum(len(m), len(s), auc_interval(mann_whitney(m, s), len(m) / excess, len(s) / excess)) for group, (m, s) in groups.items()},
+        excess=excess,
     )
 
 

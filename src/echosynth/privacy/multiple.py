@@ -2,14 +2,19 @@
 
 A screen that rejects at p <= alpha turns away a share alpha of good samples and says nothing about how many of those it turns away are copies. Two answers stand beside it:
 Benjamini-Hochberg bounds the share of false alarms among what is flagged in a whole release; an operating point fixes the recall on planted copies and says what that costs.
+
+How many of a release are rejected is no binomial count: all its samples share one calibration set, and with it its luck (`excess_p`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from functools import lru_cache
+from math import ceil, floor
 
 import numpy as np
-from scipy.stats import binom
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import beta, betabinom, binom
 
 from echosynth.privacy.screen import Rate, rate
 
@@ -43,6 +48,60 @@ def fewest(samples: int, patients: int, level: float) -> int:
     return ceil(samples / (level * (patients + 1)) - 1e-9)
 
 
+def excess_p(count: int, samples: int, patients: int, level: float, copied: float = 0.0, several: bool = False) -> float:
+    """P(`count` or more of `samples` are rejected) when the share `copied` of them is, and the rest are strangers: small where more are rejected than strangers would be.
+
+    Strangers share one calibration set of K = `patients`, one draw each, of which the conformal test at `level` leaves r = floor(level (K + 1)) - 1 above its line. Given the calibration
+    they are independent, rejected with probability B; over calibrations B ~ Beta(r, K + 1 - r), so that the count is beta-binomial, BetaBin(N, r, K + 1 - r) (Vovk 2012, "Conditional
+    validity of inductive conformal predictors", arXiv 1209.2673, prop. 2). A binomial test takes the luck of the calibration for an excess.
+
+    several: patients have several draws each (hierarchical conformal prediction, screen.py). B then varies less, while its mean may reach `level` itself: r = level (K + 1), whole or not,
+    holds the error (tests/privacy/test_multiple.py: two clips a patient, windows of frames).
+    """
+    assert 0 <= count <= samples and patients > 0 and 0 <= copied < 1
+    rank = _rank(patients, level, several)
+    if copied == 0:
+        return float(betabinom.sf(count - 1, samples, rank, patients + 1 - rank))
+    share, weight = _luck(rank, patients)
+    return float(min((weight * binom.sf(count - 1, samples, copied + (1 - copied) * share)).sum(), 1.0))
+
+
+def excess(count: int, samples: int, patients: int, level: float, several: bool = False, confidence: float = 0.95) -> Rate:
+    """The share of `samples` that are rejected beyond what strangers are, with its interval: all shares that neither `excess_p` nor its other tail refutes.
+
+    The share is (observed - level) / (1 - level), 0 at least.
+    """
+    rank, tail = _rank(patients, level, several), (1 - confidence) / 2
+    share, weight = _luck(rank, patients)
+    expected = min(rank / (patients + 1), 1 - 1e-9)
+
+    def above(copied: float) -> float:
+        return float((weight * binom.sf(count - 1, samples, copied + (1 - copied) * share)).sum())
+
+    def below(copied: float) -> float:
+        return float((weight * binom.cdf(count, samples, copied + (1 - copied) * share)).sum())
+
+    edge = 1 - 1e-9
+    low = 0.0 if above(0.0) > tail else float(brentq(lambda copied: above(copied) - tail, 0.0, edge))
+    high = 1.0 if count == samples else 0.0 if below(0.0) < tail else float(brentq(lambda copied: below(copied) - tail, 0.0, edge))
+    return Rate(max((count / samples - expected) / (1 - expected), 0.0), low, high, samples)
+
+
+def _rank(patients: int, level: float, several: bool) -> float:
+    """r of the beta law of a calibration's false rejections; no p-value is below 1 / (K + 1), so at least 1."""
+    rank = level * (patients + 1)
+    return float(min(max(rank if several else floor(rank + 1e-9), 1), patients))
+
+
+@lru_cache(maxsize=64)
+def _luck(rank: float, patients: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of B ~ Beta(rank, patients + 1 - rank) and the weight of each, close together in both tails: where a sum over B takes the place of an integral."""
+    edges = expit(np.linspace(-25, 25, 2001))
+    middle = expit(np.linspace(-25, 25, 4001)[1::2])
+    weight = np.diff(edges)
+    return beta.ppf(middle, rank, patients + 1 - rank), weight / weight.sum()
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """Samples with a score of `threshold` or more are rejected.
@@ -60,7 +119,7 @@ class OperatingPoint:
 def operating_point(copies: Sequence[np.ndarray], strangers: np.ndarray, weights: np.ndarray, recall: float, confidence: float = 0.95) -> OperatingPoint:
     """The highest threshold that catches the share `recall` of each kind of copy, with its price.
 
-    copies: for each kind the scores of planted copies, one of each of n patients. strangers, weights: scores of draws of held-out patients who are not those that the screen was
+    copies: for each kind the scores of planted copies, one of each of n patients: two clips of a patient are no two patients. strangers, weights: scores of draws of held-out patients who are not those that the screen was
     calibrated on, and the weight of each, 1 a patient in all (screen.draws).
 
     The recall of the r-th lowest score of n as threshold is a random number with P(recall < q) = P(Binomial(n, 1 - q) < r), whatever the distribution of scores (Wilks 1941, tolerance

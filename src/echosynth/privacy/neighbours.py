@@ -33,13 +33,22 @@ class Neighbours(NamedTuple):
 
 @torch.no_grad()
 def nearest(
-    queries: Tensor, gallery: Tensor, k: int = 1, *, cosine: bool = False, apart: tuple[Tensor, Tensor] | None = None, memory: int = MEMORY, block: int | None = None
+    queries: Tensor,
+    gallery: Tensor,
+    k: int = 1,
+    *,
+    cosine: bool = False,
+    apart: tuple[Tensor, Tensor] | None = None,
+    memory: int = MEMORY,
+    block: int | None = None,
+    longest: Tensor | None = None,
 ) -> Neighbours:
     """The `k` rows of the gallery (M, D) with the highest inner product with each row of the queries (N, D), both taken as float32.
 
     cosine: of the rows scaled to unit length (float32 copies of both). apart: labels (N,) and (M,), integers; rows with the query's own label are no neighbours, for instance the
     query itself or frames of the same patient. memory: bytes, at least 1 MiB, that the search may hold besides its inputs and results (a BLAS has a few MB of its own). block: at
-    most so many rows of either side at a time. Runs on the CPU. Raises ValueError when `memory` is too little.
+    most so many rows of either side at a time. longest: the length of the gallery's longest row where that is known (NaN if any row is not finite), which saves a pass over the
+    gallery. Runs on the CPU. Raises ValueError when `memory` is too little.
 
         nearest(torch.eye(3), torch.eye(3) + 0.1).rows        # [[0], [1], [2]]
     """
@@ -47,7 +56,7 @@ def nearest(
     if memory < _LEAST:
         raise ValueError(f"a search for neighbours needs at least {_LEAST} bytes, not {memory}")
     queries, gallery = (unit(side) if cosine else side.cpu().float().contiguous() for side in (queries, gallery))
-    lengths, longest = queries.norm(dim=1), gallery.norm(dim=1).max()
+    lengths, longest = queries.norm(dim=1), gallery.norm(dim=1).max() if longest is None or cosine else longest
     found = Neighbours(torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1))
     lost = ~(lengths * longest).isfinite()
     units = (queries.shape[1] + 2) * 2.0**-24  # two more than D, since the floor that is made of the bound is rounded as well

@@ -1,9 +1,11 @@
 """Planted copies: training clips changed as a copier would change them, in pixels, to measure how many of them the screening catches.
 
 A kind comes in strengths. The mildest of five kinds (autoencoder round trip, noise, gain, a shift of one pixel, a crop by about two) are the near-copies: whoever releases one has released the patient.
-The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
+The same patient is also in a frame that was moved, turned, enlarged, smoothed or amplified a little more: these kinds are `required`, the screening has to catch them too (`MOVED`, and
+reversal of a clip in time). The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
 
 Videos can be copied in ways of their own (`VIDEO_KINDS`, and `OTHER_EF` where there is a video model to make them). Reversed or out of phase, every frame is still the patient's.
+A transplant is the beat of one patient on the anatomy of another: no frame of it is the copied patient's, and only its motion can tell (handmade.embed_motion).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from echosynth.metrics.temporal import beat, motion_trace
@@ -23,13 +26,14 @@ OtherEf = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]  # a cl
 class Kind(NamedTuple):
     """A way to make a copy.
 
-    Units of `strength`: noise, sd in grey levels; gain, zoom, crop and speed, ratio; shift, pixels; round trip, how often; phase, beats; mix, weight of the copied patient;
-    other EF, percent points; reversal has but one.
+    Units of `strength`: noise, sd in grey levels; gain, zoom, crop and speed, ratio; shift, pixels; rotation, degrees; smooth, sd of the Gaussian in pixels; round trip, how often;
+    phase, beats; mix, weight of the copied patient; part, share of the frames that is copied; other EF, percent points; reversal and transplant have but one.
     """
 
     name: str
     strength: float
     near: bool
+    required: bool = False  # to be caught, though it is no near-copy
 
 
 KINDS = (
@@ -40,16 +44,22 @@ KINDS = (
     Kind("crop", 1.02, True),
     Kind("noise", 10, False),
     Kind("noise", 20, False),
-    Kind("gain", 1.3, False),
+    Kind("gain", 1.3, False, True),
     Kind("gain", 1.6, False),
-    Kind("shift", 3, False),
-    Kind("shift", 6, False),
-    Kind("zoom", 1.05, False),
-    Kind("zoom", 1.15, False),
+    Kind("shift", 3, False, True),
+    Kind("shift", 6, False, True),
+    Kind("zoom", 1.05, False, True),
+    Kind("zoom", 1.15, False, True),
+    Kind("rotation", 2, False, True),
+    Kind("rotation", 5, False, True),
+    Kind("rotation", 10, False),
+    Kind("smooth", 1, False, True),
+    Kind("smooth", 2, False),
 )
 NEAR = tuple(kind for kind in KINDS if kind.near)
+MOVED = tuple(kind for kind in KINDS if kind.required)
 VIDEO_KINDS = (
-    Kind("reversal", 1, False),
+    Kind("reversal", 1, False, True),
     Kind("phase", 0.25, False),
     Kind("phase", 0.5, False),
     Kind("speed", 1.1, False),
@@ -60,7 +70,10 @@ VIDEO_KINDS = (
     Kind("mix", 0.9, False),
     Kind("mix", 0.75, False),
     Kind("mix", 0.5, False),
+    Kind("part", 0.25, False),
+    Kind("transplant", 1, False),
 )
+VIDEOS = (*(kind for kind in KINDS if kind.near or kind.required), *(kind for kind in VIDEO_KINDS if kind.required))  # of videos, to be caught
 OTHER_EF = (Kind("other EF", 10, False), Kind("other EF", 25, False))
 
 
@@ -74,8 +87,8 @@ def copies(
 ) -> Iterator[tuple[Kind, list[np.ndarray]]]:
     """Clips uint8 (T, H, W), T may differ -> for each kind one planted copy of each, uint8 (T, H, W), as it would be found in a file; a clip played faster is shorter.
 
-    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches. others: for "mix", a clip of
-    another patient and of the same size for each. other_ef: for "other EF", what makes such a copy; here nothing is known of video models.
+    Signs and directions of a clip's copies are drawn from its own generator. Clips are taken together because the autoencoder works in batches. others: for "mix", "part" and "transplant", a
+    clip of another patient and of the same size for each. other_ef: for "other EF", what makes such a copy; here nothing is known of video models.
     """
     for kind in kinds:
         if kind.name == "round trip":
@@ -85,6 +98,10 @@ def copies(
             yield kind, np.split(frames, np.cumsum([len(clip) for clip in clips])[:-1])
         elif kind.name == "mix":
             yield kind, [mix(clip, other, kind.strength) for clip, other in zip(clips, others, strict=True)]
+        elif kind.name == "part":
+            yield kind, [part(clip, other, kind.strength) for clip, other in zip(clips, others, strict=True)]
+        elif kind.name == "transplant":
+            yield kind, [transplant(clip, other) for clip, other in zip(clips, others, strict=True)]
         elif kind.name == "other EF":
             assert other_ef is not None
             yield kind, [other_ef(clip, kind.strength, rng) for clip, rng in zip(clips, rngs, strict=True)]
@@ -116,6 +133,10 @@ def changed(clip: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarra
             return shift(clip, *(int(kind.strength) * d for d in _DIRECTIONS[rng.integers(len(_DIRECTIONS))]))
         case "zoom":
             return zoom(clip, kind.strength)
+        case "rotation":
+            return rotate(clip, kind.strength * float(rng.choice([-1, 1])))
+        case "smooth":
+            return smooth(clip, kind.strength)
         case "crop":
             return crop(clip, kind.strength, *rng.uniform(-1, 1, 2))
         case "speed":
@@ -148,11 +169,31 @@ def crop(clip: np.ndarray, ratio: float, down: float, right: float) -> np.ndarra
     return _to_uint8(F.grid_sample(frames, F.affine_grid(warp, list(frames.shape), align_corners=False), padding_mode="border", align_corners=False)[0].numpy())
 
 
+def rotate(clip: np.ndarray, degrees: float) -> np.ndarray:
+    """Turns the picture about its middle, clockwise where `degrees` is positive (bilinear); black comes in."""
+    angle = np.deg2rad(degrees)
+    height, width = clip.shape[1:]
+    cosine, sine = np.cos(angle), np.sin(angle)
+    warp = torch.tensor([[[cosine, sine * height / width, 0], [-sine * width / height, cosine, 0]]], dtype=torch.float32)
+    frames = torch.from_numpy(clip)[None].float()
+    grid = F.affine_grid(warp, list(frames.shape), align_corners=False)
+    return _to_uint8(F.grid_sample(frames, grid, padding_mode="zeros", align_corners=False)[0].numpy())
+
+
+def smooth(clip: np.ndarray, sd: float) -> np.ndarray:
+    """Blurs every frame with a Gaussian of `sd` pixels."""
+    return _to_uint8(gaussian_filter(clip.astype(np.float32), (0, sd, sd)))
+
+
 def speed(clip: np.ndarray, ratio: float) -> np.ndarray:
     """Plays the clip `ratio` times as fast, frames in between blended from their neighbours; T frames at most, fewer where it ends before."""
-    time = np.arange(min(len(clip), int((len(clip) - 1) / ratio + 1e-9) + 1)) * ratio
-    before = np.minimum(time.astype(int), len(clip) - 1)
-    after, part = np.minimum(before + 1, len(clip) - 1), (time - before).astype(np.float32)[:, None, None]
+    return blend(clip, np.arange(min(len(clip), int((len(clip) - 1) / ratio + 1e-9) + 1)) * ratio)
+
+
+def blend(clip: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """The clip at `moments` (in frames, from 0 on), what lies between two frames blended of both; uint8 (len(moments), H, W)."""
+    before = np.minimum(moments.astype(int), len(clip) - 1)
+    after, part = np.minimum(before + 1, len(clip) - 1), (moments - before).astype(np.float32)[:, None, None]
     return _to_uint8((1 - part) * clip[before] + part * clip[after])
 
 
@@ -165,6 +206,45 @@ def phase(clip: np.ndarray, part: float) -> np.ndarray:
 def mix(clip: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
     """`weight` of the clip and the rest of another one of the same size, repeated as often as it takes."""
     return _to_uint8(np.float32(weight) * clip + np.float32(1 - weight) * other[np.arange(len(clip)) % len(other)])
+
+
+def part(clip: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Another clip of the same size, repeated as often as it takes, whose middle frames, `share` of them, are the clip's; (T, H, W)."""
+    made = other[np.arange(len(clip)) % len(other)]
+    count = max(round(share * len(clip)), 1)
+    first = (len(clip) - count) // 2
+    made[first : first + count] = clip[first : first + count]
+    return made
+
+
+def transplant(clip: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The beat of `clip` (T, H, W) on the anatomy of `other` (S, H, W): its frames, blended, in the order that the clip's motion asks for; (T, H, W).
+
+    Both motion traces (metrics/temporal.py) are scaled from their 2nd to their 98th percentile. A frame of the clip takes the moment of the other whose trace stands as high, on the
+    way up where the clip's rises and on the way down where it falls, in the other's steepest such run.
+    """
+    course, there = (_scaled_trace(one) for one in (clip, other))
+    moments = np.empty(len(clip))
+    for sign in (1, -1):
+        run = _longest_run(sign * there)
+        level = np.maximum.accumulate(sign * there[run])
+        moving = sign * np.gradient(course) >= 0
+        moments[moving] = np.interp(sign * course[moving], level + 1e-6 * np.arange(len(level)), run)
+    return blend(other, moments)
+
+
+def _scaled_trace(clip: np.ndarray) -> np.ndarray:
+    trace = motion_trace(clip)
+    low, high = np.percentile(trace, (2, 98))
+    return (trace - low) / max(high - low, 1e-6)
+
+
+def _longest_run(trace: np.ndarray) -> np.ndarray:
+    """The frames from a minimum of the trace to the maximum after it, of the two between which it rises most."""
+    lowest = np.minimum.accumulate(trace)
+    end = int((trace - lowest).argmax())
+    start = int(trace[: end + 1].argmin())
+    return np.arange(start, end + 1)
 
 
 _DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))

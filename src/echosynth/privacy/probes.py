@@ -1,7 +1,7 @@
 """The scores that membership attacks rest on: higher for what was trained on, if the attack is right. attacks.py says how often it is.
 
 From the released clips alone: how near the nearest one comes (`nearest_scores`), and whom each one points at (`votes`). From the weights: how small the denoising error is, and how small
-the noise that a denoiser finds where there is none (`probe`). From all of them together: a classifier (`cross_fitted`).
+the noise that a denoiser finds where there is none, and how well it makes good the middle frequencies of an image under noise (`probe`). From all of them together: a classifier (`cross_fitted`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,15 @@ from torch import Tensor
 
 from echosynth.generative.flow import interpolate
 from echosynth.generative.objective import Generator
+from echosynth.metrics.ranking import mann_whitney
 from echosynth.networks.denoiser import Condition
 from echosynth.privacy.attacks import PatientScores
 from echosynth.privacy.neighbours import MEMORY, nearest
 from echosynth.randomness import normal, numpy_rng
 
 Batch = dict[str, Tensor]  # data (B, T, C, h, w), labels (B, L), weight (B, T); of videos also anchor (B, C, h, w) and mask (B, T): see training/generator.py
+MIDDLE = 0.125, 0.375  # cycles a latent pixel, of 0.5 at most: below lies what all hearts have in common, above what no denoiser makes good
+RECONSTRUCTION_STEPS = 2
 PointLoss = Callable[[Generator, Batch, Tensor, Tensor], Tensor]  # model, batch, t (B,), noise like data -> (B,)
 
 
@@ -96,11 +99,50 @@ def diffusion_norm(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> 
     return _mean_square(signal * model(x, steps, _condition(batch)) + rest * x, batch["weight"])
 
 
+def flow_reconstruction(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> Tensor:
+    """One minus the likeness of the data to what a flow makes of it from time t on, in the middle frequencies (`middle_likeness`): (B,). Smaller for members.
+
+    The frequency-calibrated reconstruction error (FCRE) of Zhao, Tokuoka, Iwasawa & Oda 2025, arXiv 2506.14919: low frequencies say how ordinary an image is, high ones how much speckle it
+    has, neither says whether it was trained on; members stand out between. The idea is theirs; noise by counter, `RECONSTRUCTION_STEPS` Euler steps of equal length, latents in place of
+    pixels, and the band are ours.
+    """
+    x, condition = interpolate(batch["data"], noise, t), _condition(batch)
+    for k in range(RECONSTRUCTION_STEPS):
+        now = t * (1 - k / RECONSTRUCTION_STEPS)
+        x = x - (t / RECONSTRUCTION_STEPS).view(-1, 1, 1, 1, 1) * _velocity(model, x, now, condition)
+    return 1 - middle_likeness(x, batch["data"], batch["weight"])
+
+
+def diffusion_reconstruction(model: Generator, batch: Batch, t: Tensor, noise: Tensor) -> Tensor:
+    """`flow_reconstruction` for a diffusion, from step 999 t on, by as many steps of DDIM (Song et al. 2021, arXiv 2010.02502)."""
+    condition = _condition(batch)
+    steps, signal, rest = _schedule(t)
+    data = batch["data"]
+    x = signal * data + rest * noise
+    for k in range(RECONSTRUCTION_STEPS):
+        velocity = model(x, steps, condition)
+        clean, found = signal * x - rest * velocity, rest * x + signal * velocity
+        steps, signal, rest = _schedule(t * (1 - (k + 1) / RECONSTRUCTION_STEPS))
+        x = signal * clean + rest * found
+    return 1 - middle_likeness(clean, data, batch["weight"])
+
+
+def middle_likeness(one: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """The likeness of latents (B, T, C, h, w) in the frequencies `MIDDLE`, mean over the frames by `weight` (B, T): (B,), 1 for equal ones, 0 for unrelated ones. Structural similarity (Wang et al.
+    2004) over the whole frame, of parts that have no mean: 2 a.b / (a.a + b.b)."""
+    down, right = (torch.fft.fftfreq(side, device=one.device) for side in one.shape[-2:])
+    radius = (down[:, None].square() + right.square()).sqrt()
+    band = (radius >= MIDDLE[0]) & (radius <= MIDDLE[1])
+    a, b = (torch.view_as_real(torch.fft.fft2(x.float())[..., band]).flatten(2) for x in (one, other))
+    likeness = 2 * (a * b).sum(-1) / (a.square().sum(-1) + b.square().sum(-1)).clamp(min=1e-6)
+    return (likeness * weight).sum(1) / weight.sum(1).clamp(min=1e-6)
+
+
 def cross_fitted(members: np.ndarray, strangers: np.ndarray, seed: int, folds: int = 5, ridge: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Scores (m,) and (n,) by a logistic regression on features (m, F) and (n, F), such as the scores of several attacks; whoever is scored was not among those it was fitted on.
 
-    Both sides are dealt into `folds` alike, and features are standardised by those fitted on. `ridge`: the weight of |w|^2 / 2 in the sum of losses. A score is the linear part, without
-    the intercept, which differs from fold to fold.
+    Both sides are dealt into `folds` alike, and features are standardised by those fitted on. `ridge`: the weight of |w|^2 / 2 in the sum of losses. A score is the linear part, in sd from the mean of
+    its fold: intercept and scale differ from fold to fold.
     """
     sides, scores = [np.asarray(side, np.float64) for side in (members, strangers)], [np.empty(len(members)), np.empty(len(strangers))]
     assert all(side.ndim == 2 and len(side) >= folds for side in sides)
@@ -110,9 +152,20 @@ def cross_fitted(members: np.ndarray, strangers: np.ndarray, seed: int, folds: i
         truth = np.repeat([1.0, -1.0], [(deal != fold).sum() for deal in dealt])
         centre, spread = fitted.mean(0), np.maximum(fitted.std(0), 1e-12)
         weights = _logistic((fitted - centre) / spread, truth, ridge)
-        for side, deal, out in zip(sides, dealt, scores, strict=True):
-            out[deal == fold] = (side[deal == fold] - centre) / spread @ weights
+        found = [(side[deal == fold] - centre) / spread @ weights for side, deal in zip(sides, dealt, strict=True)]
+        both = np.concatenate(found)
+        for deal, out, part in zip(dealt, scores, found, strict=True):
+            out[deal == fold] = (part - both.mean()) / max(both.std(), 1e-12)
     return scores[0], scores[1]
+
+
+def excess_variance(members: np.ndarray, strangers: np.ndarray, seed: int, deals: int = 60) -> float:
+    """How many times the variance of the AUC of `cross_fitted` scores, with nothing to learn, is that of scores which were not fitted: at least 1. By dealing the rows (m, F) and (n, F) anew to both
+    sides, `deals` times. Folds learn from each other's patients, so their errors go together (Bengio & Grandvalet 2004, J. Mach. Learn. Res. 5, 1089): the interval of a plain AUC would be too narrow."""
+    rows, m = np.concatenate([members, strangers]), len(members)
+    orders = [numpy_rng(seed, "dealt anew", k).permutation(len(rows)) for k in range(deals)]
+    aucs = np.array([mann_whitney(*cross_fitted(rows[order[:m]], rows[order[m:]], seed)) for order in orders])
+    return max(float(np.mean((aucs - 0.5) ** 2)) / ((len(rows) + 1) / (12 * m * len(strangers))), 1.0)
 
 
 def _logistic(features: np.ndarray, truth: np.ndarray, ridge: float) -> np.ndarray:

@@ -13,7 +13,7 @@ Protocol = Literal["calibrated", "paper"]
 
 
 class Verdicts(NamedTuple):
-    """Of one sample. `score` and `p` are the calibrated screen's, over all frames; `similarity` is the published filter's, of the first frame."""
+    """Of one sample. `score` and `p` are the calibrated screen's, over all frames that it looks at; `similarity` is the published filter's, of the first frame."""
 
     score: float
     p: float
@@ -35,7 +35,7 @@ class Protocols:
         return cls(Screen.load(folder), PublishedScreen.load(folder))
 
     def judge(self, embeddings: Tensor, kind: Literal["image", "video"]) -> Verdicts:
-        """The verdicts on one sample, embeddings (T, D)."""
+        """The verdicts on one sample, embeddings (T, D) of the frames that the calibrated screen looks at (`Screen.looked_at`)."""
         calibrated = self.calibrated.verdict(embeddings, kind)
         published = self.published.screen(embeddings[:1].cpu().numpy())
         return Verdicts(float(calibrated.score), float(calibrated.p), bool(calibrated.kept), float(published.similarity[0]), bool(published.kept[0]))

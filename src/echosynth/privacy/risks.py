@@ -44,11 +44,19 @@ class Risk:
 
 
 def risk(train: np.ndarray, control: np.ndarray, confidence: float = 0.95) -> Risk:
-    """From which attacks succeeded, bool (n,) on the training set and (m,) on the control group, one a patient (of singling out, one a synthetic sample).
+    """From which attacks succeeded, bool (n,) on the training set and (m,) on the control group, one a patient.
+
+    The interval is that of `risk_of`.
+    """
+    return risk_of(float(np.mean(train)), len(train), float(np.mean(control)), len(control), confidence)
+
+
+def risk_of(train: float, members: int, control: float, strangers: int, confidence: float = 0.95) -> Risk:
+    """From the shares of `members` and of `strangers` on whom an attack succeeded.
 
     Interval by propagating the halves of the two Wilson intervals, dR = sqrt((da / (1 - c))^2 + (dc (1 - a) / (1 - c)^2)^2), as in Anonymeter.
     """
-    a, c = (wilson(float(np.sum(side)), len(side), confidence) for side in (train, control))
+    a, c = wilson(train * members, members, confidence), wilson(control * strangers, strangers, confidence)
     if c.share == 1:
         return Risk(float("nan"), float("nan"), float("nan"), a, c)
     value = (a.share - c.share) / (1 - c.share)
@@ -74,6 +82,19 @@ def singling_out(synthetic: Tensor, real: Tensor, patients: np.ndarray, cosine: 
     first = nearest(synthetic, real)
     other = nearest(synthetic, real, apart=(owner[first.rows[:, 0]], owner))
     return ((first.scores[:, 0] >= cosine) & (other.scores[:, 0] < cosine)).numpy()
+
+
+def singled_out(synthetic: Tensor, real: Tensor, patients: np.ndarray, cosine: float) -> np.ndarray:
+    """Which patients are singled out by at least one synthetic sample: bool (P,), in the order of their sorted labels.
+
+    Arguments as in `singling_out`. A rate of these has patients for its independent units: many samples that point at one patient are one patient singled out.
+    """
+    names, owner = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    hits = singling_out(synthetic, real, patients, cosine)
+    found = np.zeros(len(names), bool)
+    if hits.any():
+        found[owner[nearest(synthetic[torch.from_numpy(hits)], real).rows[:, 0].numpy()]] = True
+    return found
 
 
 def linkability(one: Tensor, other: Tensor, synthetic_one: Tensor, synthetic_other: Tensor, k: int = 1) -> np.ndarray:
@@ -155,7 +176,11 @@ def data_copying(train: Tensor, held_out: Tensor, synthetic: Tensor, seed: int, 
 
     In each of `cells` (k-means of the training rows) the z-score of Mann & Whitney's U, z = (U - m n / 2) / sqrt(m n (m + n + 1) / 12), U counting pairs whose synthetic row is farther from
     its nearest training row; then the mean of z weighted by held-out rows, over cells with at least `least` rows of both. Underfitting in one place can hide copying in another from the
-    mean; the lowest z shows it, but is the lowest of several. Takes rows for independent: one a patient.
+    mean; the lowest z shows it, but is the lowest of several.
+
+    Given the training rows, held-out and synthetic rows have to be independent and made alike: one row a held-out patient, from one clip, with as many frames as a row of a synthetic
+    clip. Then z ~ N(0, 1) for a perfect generator, whatever the sizes, though both sides search one gallery. A mean over more clips or frames moves inwards, towards everything, and
+    makes copies look like strangers. The training set may have a row for every clip: a copy of any of them is then seen.
     """
     centres = torch.from_numpy(kmeans2(train.double().numpy(), cells, minit="++", seed=numpy_rng(seed, "data copying"))[0])
     at = [torch.cdist(side.double(), centres).argmin(1).numpy() for side in (synthetic, held_out)]
@@ -176,7 +201,7 @@ def authenticity(synthetic: Tensor, train: Tensor) -> Rate:
     """The share of synthetic rows (S, D) that are farther from their nearest training row r than r is from its own nearest other training row (Alaa, van Breugel, Saveliev & van der
     Schaar 2022, arXiv 2102.08921). Clopper-Pearson interval.
 
-    Fresh patients do not reach 1 either: half of them or so lie nearer to r. So put `authenticity(held_out, train)` beside it.
+    Fresh patients do not reach 1 either: half of them or so lie nearer to r. So put `authenticity(held_out, train)` beside it. One clip a patient on every side, the training set too: two clips of one patient are near to each other.
     """
     own = torch.arange(len(train))
     first = nearest(synthetic, train)

@@ -19,6 +19,8 @@ successive frames of a clip, at the frame rate of the synthetic videos. For an i
 frames. A clip shorter than T is one draw, all of it: then the sample had more chances to come close than the held-out one, so the screen is stricter than alpha says,
 never more lenient.
 
+Successive frames are nearly the same picture, so a screen may look at every k-th frame only (`every`, `looked_at`): of held-out clips and of samples alike, which keeps them exchangeable.
+
 The smallest p there is, is 1 / (K + 1). With so few patients that it exceeds alpha, nothing could ever be rejected at alpha; then the screen rejects at p = 1 / (K + 1), that
 is, what scores above every held-out draw, and `level` (the false-rejection rate it stands for) tells.
 """
@@ -27,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -39,10 +41,12 @@ from torch import Tensor
 from echosynth.errors import InputError
 from echosynth.files import atomic_file, read_json, write_json
 from echosynth.privacy.neighbours import nearest
+from echosynth.randomness import numpy_rng
 
 _TOLERANCE = 1e-9  # p-values are sums of shares
 _UNIT_TOLERANCE = 1e-3
 _LONGEST = 1 + _UNIT_TOLERANCE  # no cosine is larger
+Looked = TypeVar("Looked", Tensor, np.ndarray)
 
 
 class Rate(NamedTuple):
@@ -65,25 +69,31 @@ class Screen:
     """The train gallery and the scores of held-out patients against it.
 
     gallery: float32 (N, D) of unit length. held_out: float32 (clips, F), the score of each frame of each held-out clip, NaN past its end. patients: (clips,) integers.
-    alpha: the false-rejection rate asked for.
+    alpha: the false-rejection rate asked for. every: of the frames of a video, every how manieth is looked at; `held_out` and all embeddings given are of those alone (`looked_at`).
 
         screen = Screen.fit(gallery, held_out_embeddings, patients, alpha=0.05)
         screen.verdict(embeddings, "video").kept
     """
 
-    def __init__(self, gallery: Tensor, held_out: Tensor, patients: Tensor, alpha: float):
-        assert gallery.ndim == 2 and len(gallery) and held_out.ndim == 2 and len(held_out) == len(patients) > 0
-        self.gallery, self.held_out, self.patients, self.alpha = gallery, held_out, patients, alpha
+    def __init__(self, gallery: Tensor, held_out: Tensor, patients: Tensor, alpha: float, every: int = 1):
+        assert gallery.ndim == 2 and len(gallery) and held_out.ndim == 2 and len(held_out) == len(patients) > 0 and every > 0
+        self.gallery, self.held_out, self.patients, self.alpha, self.every = gallery, held_out, patients, alpha, every
         self.n_patients = len(patients.unique())
+        self.longest = gallery.norm(dim=1).max()  # of many samples, each by itself: a pass over the gallery saved
         self.level = max(alpha, 1 / (self.n_patients + 1))
         self._law = lru_cache(maxsize=64)(self._law_of)
 
     @classmethod
-    def fit(cls, gallery: Tensor, held_out: Sequence[Tensor], patients: Sequence, alpha: float) -> Self:
-        """`held_out`: embeddings (T, D) of the successive frames of each held-out clip, `patients`: whose clip it is (any label; only which are equal is kept)."""
+    def fit(cls, gallery: Tensor, held_out: Sequence[Tensor], patients: Sequence, alpha: float, every: int = 1) -> Self:
+        """`held_out`: embeddings (T, D) of the successive frames of each held-out clip that are looked at, `patients`: whose clip it is (any label; only which are equal is kept)."""
         _, numbers = np.unique(np.asarray(patients).astype(str), return_inverse=True)
         scores = similarity(torch.cat(list(held_out)), gallery).split([len(clip) for clip in held_out])
-        return cls(gallery.float().cpu().contiguous(), torch.nn.utils.rnn.pad_sequence(list(scores), batch_first=True, padding_value=torch.nan), torch.from_numpy(numbers), alpha)
+        padded = torch.nn.utils.rnn.pad_sequence(list(scores), batch_first=True, padding_value=torch.nan)
+        return cls(gallery.float().cpu().contiguous(), padded, torch.from_numpy(numbers), alpha, every)
+
+    def looked_at(self, frames: Looked) -> Looked:
+        """Of all frames (T, ...) of a video at the screen's rate those that it looks at: ceil(T / every)."""
+        return frames[:: self.every]
 
     @property
     def enough(self) -> bool:
@@ -92,7 +102,7 @@ class Screen:
 
     def frame_scores(self, embeddings: Tensor) -> Tensor:
         """(T, D) -> float32 (T,): each frame's highest cosine with the gallery."""
-        return similarity(embeddings, self.gallery)
+        return nearest(embeddings, self.gallery, longest=self.longest).scores[:, 0]
 
     def score(self, embeddings: Tensor) -> float:
         """The score of one sample, embeddings (T, D) of all its frames."""
@@ -107,6 +117,17 @@ class Screen:
     def calibration_scores(self, frames: int) -> np.ndarray:
         """Scores of the held-out draws of `frames` frames, ascending; float32 (M,)."""
         return self._law(frames)[0]
+
+    def one_draw_each(self, frames: int, rng: np.random.Generator) -> np.ndarray:
+        """The score of one draw of `frames` frames of each held-out patient, taken at random; float (patients,)."""
+        found = []
+        for patient in self.patients.unique().tolist():
+            clips = np.flatnonzero((self.patients == patient).numpy())
+            row = self.held_out[int(rng.choice(clips))].numpy()
+            scores = row[~np.isnan(row)]
+            first = int(rng.integers(max(len(scores) - frames, 0) + 1))
+            found.append(float(scores[first : first + frames].max()))
+        return np.array(found)
 
     def rejects(self, p: np.ndarray | float) -> np.ndarray:
         return np.asarray(p) <= self.level + _TOLERANCE
@@ -135,6 +156,33 @@ class Screen:
         rejected = float(weights[self.rejects(self.p_value(scores, frames))].sum())
         return rate(rejected, int(numbers.max()) + 1)
 
+    def agreement(self, scores: np.ndarray, frames: int, seed: int, splits: int = 20) -> np.ndarray:
+        """How often two calibrations come to the same verdict on samples: float64, shape of `scores`, each in [0, 1].
+
+        The filters of synthetic images are inconsistent where a sample is kept or not by the luck of the seed (Koeken, Ziller, Knolle & Rueckert 2025, arXiv 2510.01793). Here the luck is
+        in who calibrates. So the held-out patients are split in two halves at random, each half calibrates a screen of the same gallery, and the share of `splits` splits is counted in
+        which both keep a sample or both reject it.
+
+        Args:
+            scores: Of samples of `frames` frames each.
+            frames: How many frames of each were looked at.
+            seed: Of the splits.
+            splits: How many.
+
+        Raises:
+            ValueError: When there are fewer than two held-out patients.
+        """
+        if self.n_patients < 2:
+            raise ValueError("one held-out patient cannot be split in two halves")
+        agreed, names = np.zeros(np.shape(scores)), self.patients.unique()
+        for number in range(splits):
+            order = numpy_rng(seed, "screen halves", number).permutation(len(names))
+            first = torch.isin(self.patients, names[torch.from_numpy(order[: len(names) // 2])])
+            halves = [Screen(self.gallery, self.held_out[half], self.patients[half], self.alpha, self.every) for half in (first, ~first)]
+            one, other = (half.rejects(half.p_value(scores, frames)) for half in halves)
+            agreed += one == other
+        return agreed / splits
+
     def _law_of(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """Held-out scores of draws of `frames` frames, ascending (M,), and the weight of those from position i on (M + 1,)."""
         clips = [row[~np.isnan(row)] for row in self.held_out.numpy()]
@@ -146,22 +194,23 @@ class Screen:
         """Writes calibration.safetensors and calibration.json. They hold embeddings of patients: they never leave the study."""
         with atomic_file(folder / "calibration.safetensors") as path:
             save_file({"gallery": self.gallery, "held_out": self.held_out, "patients": self.patients}, path)
-        write_json(folder / "calibration.json", {"alpha": self.alpha})
+        write_json(folder / "calibration.json", {"alpha": self.alpha, "every": self.every})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Opens what `save` wrote; raises InputError when it is not there or broken."""
         try:
-            tensors, alpha = load_file(folder / "calibration.safetensors"), float(read_json(folder / "calibration.json")["alpha"])
+            tensors, options = load_file(folder / "calibration.safetensors"), read_json(folder / "calibration.json")
+            alpha, every = float(options["alpha"]), options["every"]
             gallery, held_out, patients = tensors["gallery"], tensors["held_out"], tensors["patients"]
             if not (gallery.ndim == held_out.ndim == 2 and len(gallery) and len(held_out) == len(patients) > 0 and not held_out.isnan().all(1).any()):
                 raise ValueError("shapes do not fit together")
-            if not 0 < alpha < 1 or (held_out.abs() > _LONGEST).any():
-                raise ValueError("a level or a score is out of range")
+            if not 0 < alpha < 1 or (held_out.abs() > _LONGEST).any() or not (isinstance(every, int) and every > 0):
+                raise ValueError("a level, a score or a step is out of range")
             check_unit_rows(gallery)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise InputError(f"{folder}: no readable calibration of the screen ({str(error).splitlines()[0]}); run the stage reid again") from error
-        return cls(gallery.float(), held_out.float(), patients.long(), alpha)
+        return cls(gallery.float(), held_out.float(), patients.long(), alpha, every)
 
 
 def check_unit_rows(gallery: Tensor) -> None:

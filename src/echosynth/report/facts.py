@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from echosynth.files import read_json
-from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, entry, group, show, show_target
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, POINTS, SECOND_FIGURES, entry, group, show, show_target
 from echosynth.study import Study
 
 
@@ -82,12 +82,16 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def beat_sentence(metrics: Mapping[str, Any]) -> str:
     """How many clips beat, and how fast, in one sentence; empty where it was not measured."""
-    share, length = ([metrics.get(f"temporal.{kind}.{name}") for kind in ("real", "synthetic")] for name in ("beat_present", "beat_seconds"))
+    share, length = ([metrics.get(f"temporal.{kind}.{name}") for kind in ("real", "synthetic")] for name in ("dominant_period", "beat_seconds"))
     if not all(map(is_number, share)):
         return ""
-    shown = [show(value, entry("temporal.beat_present")) for value in share]
+    shown = [show(value, entry("temporal.dominant_period")) for value in share]
     times = f", with a median beat of {length[0]:.2f} s and {length[1]:.2f} s" if all(map(is_number, length)) else ""
-    return f"A regular beat is found in {shown[0]} of the real and {shown[1]} of the synthetic clips{times}."
+    regular = [metrics.get(f"temporal.{kind}.beat_regularity") for kind in ("real", "synthetic")]
+    if all(map(is_number, regular)):
+        one, other = (show(value, entry("temporal.beat_regularity")) for value in regular)
+        times += f"; where three beats are seen, their regularity is {one} and {other}"
+    return f"{shown[0]} of the real and {shown[1]} of the synthetic clips have a dominant period of a beat{times}."
 
 
 def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | None) -> str:
@@ -99,7 +103,8 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
-        parts.append(f"the similarity screening catches {math.floor(recall * 1000) / 10:.1f} % of planted copies and {rejected}")
+        share = f"{math.floor(recall * 1000 + 1e-9) / 10:.1f} %"
+        parts.append(f"the similarity screening catches every planted near-copy of {share} of patients and {rejected}")
     return "; ".join(parts) + "."
 
 
@@ -143,18 +148,27 @@ def run_facts(stages: list[dict], public: bool = False) -> dict[str, Any]:
     return {"stages": rows, "total": show(total, entry("seconds.total")), "versions": {name: ", ".join(sorted(numbers)) for name, numbers in versions.items()}}
 
 
-def results_table(metrics: Mapping[str, Any]) -> Table:
-    """The key figures for the end of a run in a terminal of 80 columns: in a few words what each is, value, interval, floor, target."""
+def results_table(metrics: Mapping[str, Any], audit: Mapping[str, Any] | None = None) -> Table:
+    """The key figures for the end of a run in a terminal of 80 columns: in a few words what each is, value, interval, floor, target.
+
+    `audit`: what one has found (audit/examine.py); its verdict on the clips is the last row.
+    """
     table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD)
-    table.add_column("figure", overflow="fold")
+    table.add_column("figure", overflow="fold", min_width=31)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("floor", justify="right", no_wrap=True)
     table.add_column("target", overflow="fold")
     for row in [*headline(metrics), *(metric_row(metrics, key) for key in SECOND_FIGURES)]:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
-        last = mark + row["target"] if row["value"] else row["reason"].removeprefix("not computed: ")
-        table.add_row(entry(row["key"]).brief or row["key"], row["value"] or "–", row["interval"], row["floor"], last)
+        about = entry(row["key"])
+        value = (row["value"] or "").removesuffix(f" {POINTS}")
+        last = mark + show_target(about, short=True) if value else row["reason"].removeprefix("not computed: ")
+        table.add_row(about.brief or row["key"], value or "–", row["interval"], row["floor"], last)
+    if audit is not None:
+        is_open = audit["gate"]["clips"]["open"]
+        mark, counts = ("[green]✓[/] ", "[yellow]✗[/] ")[not is_open], audit["gate"]["counts"]
+        table.add_row(f"gate, clips ({audit['form']} audit)", "open" if is_open else "closed", "", "", mark + ", ".join(f"{counts[name]} {name}" for name in counts))
     return table
 
 

@@ -120,7 +120,7 @@ def _detectability() -> dict[str, "Entry"]:
             f"{label}, {pictures}",
             _SEPARATED.format(what),
             target=Target(limits[view], "at most") if view in limits else None,
-            brief=f"{'  of reconstructions' if name else 'detectability'}, {pictures}",
+            brief=f"{'  reconstructions' if name else 'detectability'}, {pictures.replace('frames at ', '')}",
         )
         for name, (label, what, limits) in _SETS.items()
         for view, pictures in _VIEWS.items()
@@ -159,7 +159,7 @@ ENTRIES: dict[str, Entry] = {
         POINTS,
         2,
         Target(1.0, "at most"),
-        brief="TSTR less TRTR, MAE",
+        brief="TSTR less TRTR, MAE, points",
     ),
     "tstr.train_clips": Entry("Clips to learn from", "synthetic clips that each regressor was trained on", "", 0),
     "trtr.train_clips": Entry("Clips to learn from", "real clips that each regressor was trained on", "", 0),
@@ -219,7 +219,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.planted_recall": Entry(
         "Planted copies caught",
-        "share of near-copies of training clips, planted on purpose, that the screening rejects",
+        "share of training patients of whom the screening rejects every near-copy, planted on purpose in all kinds: the lower of images and videos",
         PERCENT,
         1,
         Target(0.95, "at least"),
@@ -227,8 +227,29 @@ ENTRIES: dict[str, Entry] = {
     ),
     "screen.false_rejection_image": Entry("False rejections, images", "share of single frames of held-out real patients that the screening of images would reject", PERCENT, 1),
     "screen.false_rejection_video": Entry("False rejections, videos", "share of clips of held-out real patients that the screening of videos would reject", PERCENT, 1),
-    "screen.planted_recall_image": Entry("Planted copies caught, images", "share of the planted near-copies of single frames that the screening rejects", PERCENT, 1),
-    "screen.planted_recall_video": Entry("Planted copies caught, videos", "share of the planted near-copies of clips that the screening rejects", PERCENT, 1),
+    "screen.planted_recall_image": Entry("Planted copies caught, images", "share of training patients of whom every planted near-copy of a single frame is rejected", PERCENT, 1),
+    "screen.planted_recall_video": Entry("Planted copies caught, videos", "share of training patients of whom every planted near-copy of a clip is rejected", PERCENT, 1),
+    "screen.sensitivity": Entry(
+        "Sensitivity",
+        "share of planted copies that the screening rejects, those moved, turned, enlarged, amplified or smoothed among them; over patients, of images or of videos, whichever is lower",
+        PERCENT,
+        1,
+        Target(0.95, "at least"),
+        brief="moved copies caught",
+    ),
+    "screen.sensitivity_image": Entry("Sensitivity, images", "of single frames", PERCENT, 1),
+    "screen.sensitivity_video": Entry("Sensitivity, videos", "of clips", PERCENT, 1),
+    "screen.specificity": Entry("Specificity", "share of the samples of held-out real patients that the screening keeps; over patients, of images or of videos, whichever is lower", PERCENT, 1),
+    "screen.specificity_image": Entry("Specificity, images", "of single frames", PERCENT, 1),
+    "screen.specificity_video": Entry("Specificity, videos", "of clips", PERCENT, 1),
+    "screen.consistency": Entry(
+        "Consistency",
+        "how often two screenings, each calibrated on another half of the calibration patients, give a planted copy or a held-out real patient the same verdict",
+        PERCENT,
+        1,
+    ),
+    "screen.consistency_image": Entry("Consistency, images", "of single frames", PERCENT, 1),
+    "screen.consistency_video": Entry("Consistency, videos", "of clips", PERCENT, 1),
     "screen.attempts": Entry("Candidates", "synthetic images drawn until every place in the cohort was filled", "", 0),
     "screen.rejected_images": Entry("Images rejected", "synthetic images that the screening rejected before they were animated", "", 0),
     "screen.rejected_videos": Entry("Videos rejected", "finished synthetic videos that the second screening rejected", "", 0),
@@ -241,7 +262,7 @@ ENTRIES: dict[str, Entry] = {
         "False rejections, expected", "share of a perfect generator's images that it rejects, by the sizes of its two galleries", PERCENT, 1
     ),
     "published.false_rejection": Entry("False rejections", "share of the first frames of patients it has not seen that it rejects", PERCENT, 1),
-    "published.planted_recall": Entry("Planted copies caught", "share of the planted near-copies of single frames that it rejects", PERCENT, 1),
+    "published.planted_recall": Entry("Planted copies caught", "share of training patients of whom it rejects every planted near-copy of a single frame", PERCENT, 1),
     "published.rejected": Entry("Images rejected", "of the candidates that the screening saw", "", 0),
     "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, Target(3, "at most", "times"), brief="videos, Fréchet distance"),
     "video.kid": Entry(_KERNEL, _KERNEL_WORDS, "", 3, Target(2, "at most", "times"), brief="videos, kernel distance (KID)"),
@@ -256,16 +277,22 @@ ENTRIES: dict[str, Entry] = {
         for prefix in ("video", "fvd_16", "fvd_128", "fvd_128_every_8", "fid")
     },
     **{f"{prefix}.worst_stratum": Entry("Worst stratum", "the range of EF with the largest error") for prefix in ("adherence", "trtr", "trts", "tstr", "mixed", "relabelled")},
-    "temporal.beat_present": Entry(
-        "Clips with a beat",
-        "share of the clips whose motion has a regular period of 0.3 to 1.5 s",
+    "temporal.dominant_period": Entry(
+        "Clips with a dominant period",
+        "share of the clips with a period of 0.3 to 1.5 s that carries more of the motion than coloured noise would; it does not say that the beats are regular",
         PERCENT,
         0,
         Target(0.9, "at least"),
-        brief="synthetic clips with a regular beat",
+        brief="clips with a dominant period",
+    ),
+    "temporal.beat_regularity": Entry(
+        "Regularity from beat to beat",
+        "1 − sd / mean of the times from beat to beat, over the clips in which three beats are seen: 100 % is a metronome, atrial fibrillation about 85 %",
+        PERCENT,
+        0,
     ),
     "temporal.beat_seconds": Entry("Beat", "median length of a beat", SECONDS, 2),
-    "temporal.beat_share": Entry("Regularity", "share of the motion that a steady rhythm explains", PERCENT, 0),
+    "temporal.beat_share": Entry("Share of the dominant period", "of the motion that a wave of this period explains", PERCENT, 0),
     "temporal.motion_sd": Entry("Motion", "how strongly the heart moves the grey levels", "grey levels", 1),
     "temporal.flicker": Entry("Flicker", "mean absolute change of a pixel from frame to frame", "grey levels", 1),
     "temporal.high_frequency_share": Entry("Fast changes", "share of the changes that are faster than a quarter of the frame rate: noise rather than motion", PERCENT, 1),
@@ -380,12 +407,14 @@ def show(value: float, entry: Entry, unit: bool = True) -> str:
     return f"{number} {entry.unit}" if unit and entry.unit else number
 
 
-def show_target(entry: Entry) -> str:
-    """A target as text: "at least 24.0 dB", "at most 3 x its floor"; the empty string where none is set."""
-    if entry.target is None:
+def show_target(entry: Entry, short: bool = False) -> str:
+    """A target as text: "at least 24.0 dB", "at most 3 × floor", "within 0.05 of floor"; the empty string where none is set. `short`: "≥ 24.0", "≤ 3 × floor"."""
+    target = entry.target
+    if target is None:
         return ""
-    if entry.target.by_floor == "times":
-        return f"{entry.target.side} {entry.target.limit:g} × floor"
-    if entry.target.by_floor == "within":
-        return f"within {entry.target.limit:g} of floor"
-    return f"{entry.target.side} {show(entry.target.limit, entry)}"
+    side = {"at least": "≥", "at most": "≤"}[target.side] if short else target.side
+    if target.by_floor == "times":
+        return f"{side} {target.limit:g} × floor"
+    if target.by_floor == "within":
+        return f"{side} floor {'−' if target.side == 'at least' else '+'} {target.limit:g}" if short else f"within {target.limit:g} of floor"
+    return f"{side} {show(target.limit, entry, unit=not short or entry.unit == PERCENT)}"

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from echosynth.cohort.check import TRUTH
 from echosynth.files import PRIVATE_FILE, atomic_file, write_json
 from echosynth.progress import progress
 from echosynth.report import facts, figures, pictures, pieces, redaction
@@ -286,6 +287,7 @@ def render(study: Study, metrics: dict[str, Any], public: bool) -> str:
         ),
         cohort=None if public else {"name": study.cohort_path.name, "fingerprint": study.fingerprint[:12]},
         source=None if cohort is None else _source(cohort),
+        simulated=(study.cohort_path / TRUTH).exists(),
         preset=options["preset"],
         seed=study.config.seed,
         beat=facts.beat_sentence(metrics),

@@ -199,7 +199,7 @@ def _said(study: Study, stage: str) -> dict[str, Any]:
 
 
 def planted(study: Study) -> list[dict]:
-    """Which planted copies the two screenings catch, by kind and strength, with intervals."""
+    """Of how many patients the two screenings catch the planted copies, by kind and strength, with intervals; shares rounded down."""
     rows = _said(study, "reid").get("planted")
     if not rows:
         raise NotComputed("no copies were planted")
@@ -208,8 +208,8 @@ def planted(study: Study) -> list[dict]:
             "sample": row["sample"],
             "kind": f"{row['kind']} {row['strength']:g}",
             "near": row["near"],
-            "copies": f"{row['copies']:,}",
-            "caught": f"{row['recall'] * 100:.0f} %",
+            "patients": f"{row['patients']:,}",
+            "caught": f"{int(row['recall'] * 100 + 1e-9)} %",
             "interval": f"{row['low'] * 100:.0f} to {row['high'] * 100:.0f} %",
             "share": round(row["recall"] * 100, 1),
         }
@@ -259,7 +259,7 @@ def protocols(study: Study, public: bool) -> list[dict]:
             "published": f"{said['published_expected_false_rejection'] * 100:.1f} %",
         },
         {"what": "patients never seen, rejected: as measured", "calibrated": share("false_rejection_image"), "published": share("published_false_rejection")},
-        {"what": "planted near-copies of images caught", "calibrated": share("planted_recall_image"), "published": share("published_planted_recall")},
+        {"what": "patients of whom every planted near-copy of an image is caught", "calibrated": share("planted_recall_image"), "published": share("published_planted_recall")},
         {
             "what": f"synthetic images rejected, of {len(images):,}",
             "calibrated": f"{(~images['calibrated'].astype(bool)).sum():,}",

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from echosynth.cohort.video import clip_writer
-from echosynth.config import StudyConfig, SynthesisSection
+from echosynth.config import ScreenSection, StudyConfig, SynthesisSection
 from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.generative.objective import Generator, draw_images, stream_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip
 from echosynth.networks.precision import precision_context
 from echosynth.networks.reid import ReidEncoder
-from echosynth.privacy.protocols import Protocol, Protocols
+from echosynth.privacy.protocols import Protocols
 from echosynth.progress import progress
 from echosynth.randomness import normal, torch_rng
 from echosynth.stages.journal import Journal
@@ -48,9 +48,12 @@ class Models:
     device: torch.device
 
     @classmethod
-    def open(cls, study: Study, device: torch.device, choosy: bool) -> "Models":
+    def open(cls, study: Study, device: torch.device, options: SynthesisSection) -> "Models":
         networks = {name: trained(study, name, device) for name in ("autoencoder", "image", "video", "reid")}
-        return cls(**networks, reader=Reader.of(study, device) if choosy else None, protocols=Protocols.load(study.verified("reid")), device=device)
+        reader = None
+        if options.ef_tolerance:
+            reader = Reader.of(study, device) if options.reader == "study" else Reader.simulated(study.config.init, device)
+        return cls(**networks, reader=reader, protocols=Protocols.load(study.verified("reid")), device=device)
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
@@ -77,7 +80,7 @@ def fill_places(
 
         def fill(slots: list[int]) -> None:
             with precision_context(models.device, config.video.training.precision), torch.inference_mode():
-                _fill(models, slots, plan, options, config.screen.protocol, seed, config.video.fps, journal.clip, finish)
+                _fill(models, slots, plan, options, config.screen, seed, config.video.fps, journal.clip, finish)
 
         groups = [todo[first : first + options.batch_size] for first in range(0, len(todo), options.batch_size)]
         for _ in each(fill, groups, *models.networks):
@@ -89,7 +92,7 @@ def _fill(
     slots: list[int],
     plan: Plan,
     options: SynthesisSection,
-    protocol: Protocol,
+    screen: ScreenSection,
     seed: int,
     fps: float,
     clip: Callable[[int], Path],
@@ -97,8 +100,8 @@ def _fill(
 ) -> None:
     """Draws, screens and writes the clips of some places, each to `clip(slot)`; `finish(slot, rows)` gets the rows of the screening of a place that is filled.
 
-    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image), and it shows the EF asked for, where there is a
-    tolerance: the mean of what the reader (stages/regressor.py) reads off the pieces that a video is drawn in.
+    Each is tried again until the protocol that decides lets it pass, as an image and as a video (the published one asks only for the image; without `screen.withhold` all pass), and it shows the EF
+    asked for, where there is a tolerance: the mean of what the reader (stages/regressor.py) reads off the pieces that a video is drawn in.
     """
     image, group = models.image.config, GPU_GROUP if models.device.type == "cuda" else 1
     frame = (image.channels, image.size, image.size)
@@ -106,7 +109,7 @@ def _fill(
 
     def screened(slot: int, attempt: int, kind: str, embeddings: torch.Tensor) -> bool:
         verdicts = models.protocols.judge(embeddings, kind)
-        kept = verdicts.calibrated if protocol == "calibrated" else verdicts.published or kind == "video"
+        kept = not screen.withhold or (verdicts.calibrated if screen.protocol == "calibrated" else verdicts.published or kind == "video")
         rows[slot].append({"slot": slot, "attempt": attempt, "kind": kind, "kept": kept, "missed_ef": False} | verdicts._asdict())
         return kept
 
@@ -152,13 +155,14 @@ def _fill(
             anchors = torch.stack([images.get(slot, next(iter(images.values()))) for slot in members])
             with ExitStack() as files:
                 writers = {slot: files.enter_context(clip_writer(clip(slot), fps)) for slot in row}
-                seen, read = {slot: [] for slot in row}, {slot: [] for slot in row}
+                seen, read = {slot: [] for slot in row}, {slot: [] for slot in row}  # latents
                 for part in animate(members, anchors, attempt):
                     for slot, i in row.items():
-                        seen[slot].append(models.reid.embed(part[i]))
+                        seen[slot].append(part[i])
                         writers[slot].write(shown(slot, part[i], read[slot]))
                 for slot, writer in writers.items():
-                    passed, obedient = screened(slot, attempt, "video", torch.cat(seen[slot])), obeys(slot, read[slot])
+                    embeddings = models.reid.embed(models.protocols.calibrated.looked_at(torch.cat(seen[slot])))
+                    passed, obedient = screened(slot, attempt, "video", embeddings), obeys(slot, read[slot])
                     if passed and read[slot]:
                         rows[slot][-1] |= {"ef_read": float(np.mean(read[slot])), "missed_ef": not obedient}
                     if passed and obedient:

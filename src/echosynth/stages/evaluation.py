@@ -24,6 +24,8 @@ from echosynth.stages.synthesis import MEASURED
 from echosynth.stages.unselected import cohort_of_unselected
 from echosynth.study import Stage, Study, peak_memory_mb
 
+SCREEN_FIGURES = ("false_rejection", "planted_recall", "sensitivity", "specificity", "consistency")  # of the stage reid
+
 
 def run(study: Study) -> dict:
     """The stage `evaluation`. The summary holds the main figures; all are in metrics.json."""
@@ -90,7 +92,7 @@ def of_other_stages(study: Study) -> dict:
     return {
         **{f"autoencoder.{key}": autoencoder[key] for key in ("psnr", "ssim", "mae", "texture")},
         "reid.auc": reid["auc"],
-        **{f"screen.{key}": value for key, value in reid.items() if key.startswith(("false_rejection", "planted_recall"))},
+        **{f"screen.{key}": value for key, value in reid.items() if key.startswith(SCREEN_FIGURES)},
         **{f"screen.{key}": synthesis[key] for key in ("attempts", "rejected_images", "rejected_videos", "missed_ef", "drawn_anew")},
         **{f"published.{key.removeprefix('published_')}": value for source in (reid, synthesis) for key, value in source.items() if key.startswith("published_")},
         **{f"segmentation.{key}": value for key, value in segmentation.items() if key in ("dice", "measured", "ef_r2", "ef_mae", "ef_bias")},

@@ -1,14 +1,15 @@
-"""What each place of a synthetic cohort is to hold: its name, its EF, its split."""
+"""What a synthetic cohort is to hold: names, EFs and splits, place by place, before anything is drawn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from echosynth.cohort.echonet import SPLITS, Cohort
+from echosynth.privacy.ef_law import SmoothLaw
 from echosynth.randomness import numpy_rng
-
-EF_JITTER = 1.0  # percent; no synthetic clip carries the very EF of a patient
+from echosynth.stages.budget import SPLIT_SHARES, private_ef_law
+from echosynth.study import Study
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,36 @@ class Plan:
 def make_plan(cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
     """Names, EFs and splits of `count` places, each by its own number alone."""
     names = [f"0X{int(numpy_rng(seed, 'name', j).integers(2**64, dtype=np.uint64)):016X}" for j in range(count)]
-    draw = ef_law(ef, cohort.split("TRAIN")["ef"].to_numpy())
+    draw = ef_law(ef, cohort)
     efs = np.array([round(float(np.clip(draw(numpy_rng(seed, "ef", j)), 0, 100)), 2) for j in range(count)])
     return Plan(names, efs, split_labels(cohort.clips["split"].value_counts().to_dict(), count, seed))
 
 
-def ef_law(ef: str, train: np.ndarray) -> Callable[[np.random.Generator], float]:
-    """How an EF (percent) is drawn: "cohort" = the training histogram, slightly smoothed; "balanced" = evenly from its 1st to its 99th percentile; "mixed" = one way or the other, by the
+def plan_of(study: Study, cohort: Cohort, count: int, ef: str, seed: int) -> Plan:
+    """`make_plan` of a study. Under differential privacy splits are in fixed shares, and EFs public or drawn by a noisy histogram (budget.py)."""
+    if not study.config.dp.epsilon:
+        return make_plan(cohort, count, ef, seed)
+    plan = make_plan(cohort, count, "uniform" if ef == "private" else ef, seed)
+    if ef == "private":
+        draw = private_ef_law(study, cohort)
+        plan = replace(plan, ef=np.array([round(draw(numpy_rng(seed, "ef", j)), 2) for j in range(count)]))
+    return replace(plan, split=split_labels(SPLIT_SHARES, count, seed))
+
+
+def ef_law(ef: str, cohort: Cohort) -> Callable[[np.random.Generator], float]:
+    """How an EF (percent) is drawn: "cohort" = from the smooth law of the training patients (privacy/ef_law.py); "balanced" = evenly within its range; "mixed" = one way or the other, by the
     toss of a coin; "uniform" = U(10, 90); else the value itself."""
-    if ef == "cohort":
-        return lambda rng: rng.choice(train) + EF_JITTER * rng.standard_normal()
-    if ef == "balanced":
-        low, high = np.percentile(train, [1, 99])
-        return lambda rng: rng.uniform(low, high)
-    if ef == "mixed":
-        ways = [ef_law(way, train) for way in ("cohort", "balanced")]
-        return lambda rng: ways[rng.integers(2)](rng)
     if ef == "uniform":
         return lambda rng: rng.uniform(10, 90)
-    return lambda rng: float(ef)
+    if ef not in ("cohort", "balanced", "mixed"):
+        return lambda rng: float(ef)
+    train = cohort.split("TRAIN")
+    law = SmoothLaw.fit(train["ef"].to_numpy(), train["patient"].to_numpy())
+    if ef == "cohort":
+        return law.draw
+    if ef == "balanced":
+        return lambda rng: rng.uniform(*law.range)
+    return lambda rng: law.draw(rng) if rng.integers(2) == 0 else rng.uniform(*law.range)
 
 
 def split_labels(source: dict[str, int], count: int, seed: int) -> np.ndarray:

@@ -12,13 +12,13 @@ import torch
 
 from echosynth import processes
 from echosynth.errors import InputError
-from echosynth.files import atomic_file
+from echosynth.files import atomic_file, read_json
 from echosynth.metrics.ejection import agreement
 from echosynth.metrics.encoders import InDomain
-from echosynth.networks.base import Network
+from echosynth.networks.base import Network, NetworkConfig, reason
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.regressor import predict_ef
-from echosynth.stages.start import check_imported, cohort_of, initial
+from echosynth.stages.start import check_imported, cohort_of, initial, shipped
 from echosynth.study import Stage, Study
 from echosynth.training.regressor import read_ef, tidy, train_regressor
 
@@ -55,7 +55,33 @@ def run(study: Study) -> dict:
     return processes.on_first(finish)
 
 
-_ENOUGH, _LEAST_SLOPE = 20, 0.5  # validation clips for a line; a flatter one would magnify errors more than it mends
+READER, LINE = "reader", "line.json"  # of the regressor that comes with the weights
+
+
+class Line(NetworkConfig):
+    """Readings of clips that a regressor never saw follow their EF (percent): reading = slope x EF + intercept."""
+
+    slope: float
+    intercept: float
+
+
+_ENOUGH, _LEAST_SLOPE = 20, 0.5  # held-out clips for a line; a flatter one would magnify errors more than it mends
+
+
+def line_of(table: pd.DataFrame) -> Line:
+    """The line of readings: of the columns ef and predicted (percent) of clips that the regressor never saw; that of a perfect one where they are few. Slope 0 where there is none."""
+    if len(table) < _ENOUGH:
+        return Line(slope=1.0, intercept=0.0)
+    found = agreement(table["ef"].to_numpy(), table["predicted"].to_numpy())
+    return Line(slope=found.slope, intercept=found.intercept) if np.isfinite(found.slope) else Line(slope=0.0, intercept=0.0)
+
+
+def read_line(folder: Path) -> Line:
+    """The line beside a regressor; raises InputError when there is none."""
+    try:
+        return Line.model_validate(read_json(folder / LINE))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / LINE}: not the line of a regressor ({reason(error)}); make one with: echosynth pretrain OUT") from error
 
 
 @dataclass(frozen=True)
@@ -76,15 +102,25 @@ class Reader:
         folder = study.verified("regressor")
         encoder = InDomain.open(folder, study.config.evaluation.network, device)
         table = pd.read_parquet(folder / PREDICTIONS)
-        known = table[table["split"] == "VAL"]
-        if len(known) < _ENOUGH:
-            return cls(encoder.regressor, encoder.fps, 1.0, 0.0)
-        line = agreement(known["ef"].to_numpy(), known["predicted"].to_numpy())
+        line = line_of(table[table["split"] == "VAL"])
         if not line.slope >= _LEAST_SLOPE:
             raise InputError(
                 f"synthesis.ef_tolerance: on validation patients the study's regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; "
                 "raise evaluation.training.steps, or set synthesis.ef_tolerance to 0"
             )
+        return cls(encoder.regressor, encoder.fps, line.slope, line.intercept)
+
+    @classmethod
+    def simulated(cls, init: str, device: torch.device) -> "Reader":
+        """The one that was trained on simulated hearts alone, with the line of held-out ones: no patient takes part in what it chooses.
+
+        That of the folder `init` where it has one, else the one that comes with echosynth. Raises InputError when it is damaged, or hardly follows EF.
+        """
+        folder = shipped(READER) if init == "simulated" or not (Path(init) / READER / LINE).exists() else Path(init) / READER
+        line = read_line(folder)
+        if not line.slope >= _LEAST_SLOPE:
+            raise InputError(f"{folder}: on simulated hearts this regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; train it for more steps")
+        encoder = InDomain.open(folder, device=device)
         return cls(encoder.regressor, encoder.fps, line.slope, line.intercept)
 
     def every(self, fps: float) -> int:

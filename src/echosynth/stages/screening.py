@@ -20,7 +20,7 @@ from echosynth.study import Study
 def screen(study: Study, folder: Path, protocol: Protocol, out: Path) -> pd.DataFrame:
     """Judges every clip of the cohort in `folder` by both protocols and writes one row a clip to `out` (parquet): name, frames, kept (by `protocol`), and the verdicts (privacy/protocols.py).
 
-    The calibrated verdict is of all frames at the rate at which the screen was calibrated, the published one of the first frame. The table is private: scores leak what they compare with.
+    The calibrated verdict is of every k-th frame (screen.every) at the rate at which the screen was calibrated, the published one of the first frame. The table is private: scores leak what they compare with.
     Raises InputError when the cohort or the calibration cannot be read.
     """
     own = folder.resolve() == study.folder("synthetic").resolve()
@@ -41,7 +41,8 @@ def judge_clips(study: Study, cohort: Cohort, protocol: Protocol) -> pd.DataFram
     def judged(name: str) -> dict:
         clip, fps = read_clip(cohort.path(name))
         clip = to_square(resample(clip, fps, study.config.screen.fps), size)
-        verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, clip).to(device)), "video")
+        seen = protocols.calibrated.looked_at(clip)
+        verdicts = protocols.judge(encoder.embed(encode_clip(autoencoder, seen).to(device)), "video")
         return {"name": name, "frames": len(clip), "kept": verdicts.published if protocol == "paper" else verdicts.calibrated} | verdicts._asdict()
 
     with progress("screening", len(cohort.clips)) as advance:

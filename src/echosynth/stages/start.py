@@ -88,8 +88,13 @@ def initial(init: str, name: str, kind: type[AnyNetwork], config: NetworkConfig,
     return network
 
 
+def shipped(name: str) -> Path:
+    """The folder of the weights `name` that come with echosynth; perhaps it is not there."""
+    return Path(str(files("echosynth"))) / "weights" / name
+
+
 def _shipped(name: str, kind: type[AnyNetwork], tell: bool) -> AnyNetwork | None:
-    folder = Path(str(files("echosynth"))) / "weights" / name
+    folder = shipped(name)
     if (folder / "config.json").exists():
         return kind.from_pretrained(folder)
     _tell(f"{name}: no weights are shipped with this installation; training starts from nothing", tell)

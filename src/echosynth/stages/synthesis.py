@@ -16,13 +16,13 @@ from echosynth.folders import resumable_folder
 from echosynth.private import README
 from echosynth.stages.candidates import Models, fill_places
 from echosynth.stages.journal import JOURNAL, Journal
-from echosynth.stages.plan import make_plan
+from echosynth.stages.plan import plan_of
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of
 from echosynth.study import Stage, Study, peak_memory_mb
 from echosynth.training.segmenter import measure_clips
 
-MEASURED, SCREENING = "measured.parquet", "screening.parquet"
+MEASURED, READINGS, SCREENING = "measured.parquet", "readings.csv", "screening.parquet"
 
 
 def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, screening: Path | None = None) -> dict:
@@ -34,9 +34,9 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     """
     cohort, config = cohort_of(study), study.config
     count = options.videos or len(cohort.clips)
-    plan = make_plan(cohort, count, options.ef, seed)
+    plan = plan_of(study, cohort, count, options.ef, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = Models.open(study, device, options.ef_tolerance > 0)
+    models = Models.open(study, device, options)
     sweep(out / "Videos")
     journal = Journal(out / JOURNAL, lambda slot: out / "Videos" / f"{plan.names[slot]}.avi", study.seal_key)
     todo = [slot for slot in range(count) if slot not in journal.done]
@@ -49,7 +49,9 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     clips = pd.DataFrame(
         {"name": plan.names, "ef": plan.ef, "esv": np.nan, "edv": np.nan, "height": size, "width": size, "fps": config.video.fps, "frames": options.frames, "split": plan.split}
     )
-    _measure(study, out, clips, options.ef_tolerance)
+    if options.ef_tolerance:
+        _write_readings(out, clips, rows)
+    _measure(study, out, clips, options)
     seconds = sum(entry["seconds"] for entry in journal.done.values())
     rejected = {kind: int((~rows["kept"] & (rows["kind"] == kind)).sum()) for kind in ("image", "video")}
     missed = int((rows["kept"] & rows["missed_ef"]).sum())
@@ -68,7 +70,15 @@ def synthesize(study: Study, out: Path, options: SynthesisSection, seed: int, sc
     }
 
 
-def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> None:
+def _write_readings(out: Path, clips: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Of each clip the EF asked for and the one that the reader (regressor.py) has read off it, both in percent."""
+    kept = rows[(rows["kind"] == "video") & rows["kept"] & ~rows["missed_ef"].astype(bool)].set_index("slot")["ef_read"].sort_index()
+    table = pd.DataFrame({"FileName": clips["name"], "EF": clips["ef"], "EFRead": kept.to_numpy(float).round(2)})
+    with atomic_file(out / READINGS) as partial:
+        table.to_csv(partial, index=False)
+
+
+def _measure(study: Study, out: Path, clips: pd.DataFrame, options: SynthesisSection) -> None:
     """Measures volumes and tracings where the study has a segmentation, says what is asked for and what is measured, and writes the list of the clips, last of all."""
     found = segmenter_of(study)
     if found is not None:
@@ -79,7 +89,8 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, tolerance: float) -> 
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
     with atomic_file(out / README) as partial:
-        partial.write_text(_README + (_CHOSEN.format(tolerance) if tolerance else _ANY_EF) + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
+        chosen = _CHOSEN.format("real clips" if options.reader == "study" else "simulated hearts alone", options.ef_tolerance) if options.ef_tolerance else _ANY_EF
+        partial.write_text(_README + chosen + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
 
 
@@ -91,7 +102,8 @@ The layout is that of EchoNet-Dynamic.
 - `EF` in FileList.csv is the ejection fraction, in percent, that a clip was **asked** to show.
 """
 _ANY_EF = "  It was not measured.\n"
-_CHOSEN = "  Clips off which a network, trained on the real clips, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
+_CHOSEN = "  Clips off which a network, trained on {}, read an EF that was more than {:g} points away were left out and others drawn in their place.\n"
+_CHOSEN += f"- `{READINGS}` has, for each clip, the EF that this network read (`EFRead`), corrected by its line on clips that it did not learn from.\n"
 _WITH_VOLUMES = f"""- `ESV` and `EDV` (mL) and VolumeTracings.csv are **measured** on the finished clips by a segmentation network; nobody has traced them. They need not give the EF that was asked for. Millilitres
   rest on one mean pixel size, so they say little of how large a heart is. A clip without a beat that the network could find has none.
 - `{MEASURED}` has, for each clip, the EF by these volumes (`ef`, in percent), and how much the volumes vary from beat to beat.
@@ -124,9 +136,9 @@ _NOT_AUDITED = "- **Not audited**: nobody has looked for copies of patients in t
 
 STAGE = Stage(
     "synthetic",
-    inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance else [])),
-    sections=("synthesis", "screen"),
-    public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, README),
+    inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance and config.synthesis.reader == "study" else [])),
+    sections=("synthesis", "screen", "dp", "init"),
+    public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, READINGS, README),
     scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
 )

@@ -18,7 +18,7 @@ from echosynth.config import StudyConfig
 from echosynth.files import atomic_file, sweep
 from echosynth.stages.candidates import Models, fill_places
 from echosynth.stages.journal import JOURNAL, Journal
-from echosynth.stages.plan import make_plan
+from echosynth.stages.plan import plan_of
 from echosynth.stages.start import cohort_of
 from echosynth.stages.synthesis import SCREENING
 from echosynth.study import Stage, Study
@@ -33,13 +33,13 @@ def run(study: Study) -> dict:
         return {"reason": "synthesis.ef_tolerance is 0: nothing was selected"}
     folder, synthetic = study.folder("unselected"), study.verified("synthetic")
     first = first_kept(pd.read_parquet(synthetic / SCREENING))
-    plan = make_plan(cohort_of(study), len(first), options.ef, config.seed)
+    plan = plan_of(study, cohort_of(study), len(first), options.ef, config.seed)
     sweep(folder / VIDEOS)
     journal = Journal(folder / JOURNAL, lambda slot: folder / VIDEOS / f"{plan.names[slot]}.avi", study.seal_key)
     for slot in first.index[first]:
         _copy(synthetic / VIDEOS / f"{plan.names[slot]}.avi", journal.clip(slot))
     again = first.index[~first].tolist()
-    models = Models.open(study, torch.device("cuda" if torch.cuda.is_available() else "cpu"), choosy=False)
+    models = Models.open(study, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options)
     todo = [slot for slot in again if slot not in journal.done]
     fill_places(models, todo, len(again), plan, options, config, config.seed, journal)
     write_filelist(folder, read_cohort(synthetic, splits=False).clips.assign(esv=np.nan, edv=np.nan))  # nobody measured these clips
@@ -70,4 +70,4 @@ def _inputs(config: StudyConfig) -> tuple[str, ...]:
     return INPUTS if config.synthesis.ef_tolerance else ("synthetic",)
 
 
-STAGE = Stage("unselected", inputs=_inputs, sections=("synthesis", "screen"), scratch=(JOURNAL,), run=run)
+STAGE = Stage("unselected", inputs=_inputs, sections=("synthesis", "screen", "dp", "init"), scratch=(JOURNAL,), run=run)

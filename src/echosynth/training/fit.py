@@ -100,12 +100,13 @@ def fit(
 
     def write_row(done: int) -> None:
         mean = log.write(done, config.learning_rate * factor)
-        if not math.isfinite(mean["loss"] + mean["grad_norm"]):
+        loss = mean.get("loss")  # none where no patient took part in any step of the window (private.py)
+        if not math.isfinite((loss or 0.0) + mean["grad_norm"]):
             raise InputError(
                 f"{title}: the loss is no longer a finite number near step {done}; "
                 "lower training.learning_rate of its section, or set training.precision to fp32"
             )
-        advance(0, note=f"loss {mean['loss']:.4g}")
+        advance(0, note="no patient took part" if loss is None else f"loss {loss:.4g}")
 
     with _stop_signals() as stopped, thread_pool(1, "prefetch") as background, bar as advance:
         coming = background.submit(batch, samples(start)) if start < config.steps else None

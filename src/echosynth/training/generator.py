@@ -49,9 +49,8 @@ class Windows:
         drawn = [self._draw(self._clip(rng), rng) for rng in rngs]
         return {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
 
-    def of_patient(self, patient: int, step: int) -> dict[str, Tensor]:
+    def of_patient(self, patient: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """A batch with one sample of this patient, from any of the clips."""
-        rng = numpy_rng(self.seed, "generator of patient", patient, step)
         drawn = self._draw(int(rng.choice(np.flatnonzero(self.patients == patient))), rng)
         return {key: value[None] for key, value in drawn.items()}
 
@@ -125,6 +124,8 @@ def train_generator(
 ) -> None:
     """Trains `model` in place; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit). A `private` training draws patients evenly, whatever the balance."""
     batch = private.batch(windows.of_patient) if private else windows.batch
+    if private:
+        private.choose(model)
     # diffusers' schedules are kept on the CPU, where a recording does not reach, and of a few samples each step tosses which are shortcuts.
     steady = isinstance(model, Denoiser) and training.batch_size >= FEW
     fit(model, partial(generator_loss, slow=slow, shortcuts=shortcuts), batch, training, folder, seed, title, private, steady=steady)

@@ -3,23 +3,34 @@
 A sample is one patient, seen twice: two frames of two clips where the cohort has several clips of that patient, else two frames of one clip. Each epoch shows every
 patient once, in an order of its own, so the others in a batch are other patients; where an epoch ends inside a batch, or a batch holds more samples than there are
 patients, the loss knows the same patient when it comes twice.
+
+Half of the views are frames that a copier could have changed: moved, turned, enlarged, amplified, smoothed in their pixels (`moved_views`) and encoded by the autoencoder. A warp of
+latents is not the same: the latents of a frame that was moved by three pixels are not moved latents.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional as F
 
 from echosynth.cohort.latents import LatentStore
+from echosynth.cohort.video import read_frames, to_square
+from echosynth.cores import each
+from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.networks.resnet import Siamese
+from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
 from echosynth.training.fit import Training, fit
 
 TEMPERATURE = 0.1
 OTHER_CLIP = 0.7  # how often the second view is of another clip, where there is one
+MOVED = 0.5  # how often a view is a frame that was moved in its pixels, where there are such
+SHIFT, TURN, ZOOM, LIGHT, BLUR, NOISE = 8.0, 8.0, (0.85, 1.2), 0.5, 2.0, 10.0  # at most, of 112 pixels, degrees, ratio, log of the gain, sd in pixels; sd of the noise's own sd in grey levels
 
 
 def supervised_contrastive(embeddings: Tensor, patients: Tensor, temperature: float = TEMPERATURE) -> Tensor:
@@ -58,11 +69,15 @@ def siamese_loss(encoder: Siamese, batch: dict[str, Tensor], rng: torch.Generato
 
 
 class PatientViews:
-    """Batches of views of the patients in some rows of a latent store; `batch(samples)` is a pure function of the sample counters."""
+    """Batches of views of the patients in some rows of a latent store; `batch(samples)` is a pure function of the sample counters.
 
-    def __init__(self, store: LatentStore, rows: np.ndarray, seed: int):
-        assert len(rows)
-        self.store, self.seed = store, seed
+    moved: (len(rows), K, C, h, w), latents of K frames of each of these clips that were moved in their pixels; None: there are no such views.
+    """
+
+    def __init__(self, store: LatentStore, rows: np.ndarray, seed: int, moved: Tensor | None = None):
+        assert len(rows) and (moved is None or len(moved) == len(rows))
+        self.store, self.seed, self.moved = store, seed, moved
+        self.place = {int(row): place for place, row in enumerate(rows)}
         self.frames = store.index["frames"].to_numpy()
         _, number = np.unique(store.index["patient"].to_numpy()[rows].astype(str), return_inverse=True)
         self.clips = [rows[number == k] for k in range(number.max() + 1)]  # rows of the store, by patient
@@ -80,10 +95,70 @@ class PatientViews:
         first = second = int(rng.integers(len(clips)))
         if len(clips) > 1 and rng.random() < OTHER_CLIP:
             second = (first + int(rng.integers(1, len(clips)))) % len(clips)
-        pair = []
-        for row in clips[[first, second]]:
-            pair.append(self.store.window(int(row), rng.integers(self.frames[row], size=1))[0])
-        return patient, pair, rng
+        return patient, [self._view(int(row), rng) for row in clips[[first, second]]], rng
+
+    def _view(self, row: int, rng: np.random.Generator) -> Tensor:
+        if self.moved is not None and rng.random() < MOVED:
+            of_clip = self.moved[self.place[row]]
+            return of_clip[int(rng.integers(len(of_clip)))].float()
+        return self.store.window(row, rng.integers(self.frames[row], size=1))[0]
+
+
+def move(frames: np.ndarray, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Changes square frames uint8 (N, S, S) as a copier would, each by its own generator, and returns as many: shifted, turned, zoomed, amplified, smoothed, noise."""
+    made = np.empty_like(frames)
+    for frame, target, rng in zip(frames, made, rngs, strict=True):
+        moved = _warped(frame.astype(np.float32), rng) * np.float32(np.exp(rng.uniform(-LIGHT, LIGHT)))
+        if rng.random() < 0.5:
+            moved = gaussian_filter(moved, rng.uniform(0, BLUR))
+        noise = NOISE * abs(rng.standard_normal()) * (rng.random() < 0.5)
+        target[:] = np.clip(np.rint(moved + np.float32(noise) * rng.standard_normal(frame.shape, dtype=np.float32)), 0, 255)
+    return made
+
+
+def _warped(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float32 (S, S), shifted, turned and zoomed by amounts drawn evenly; black comes in."""
+    side = len(frame)
+    shift = rng.uniform(-SHIFT, SHIFT, 2) * 2 / 112
+    angle, zoom = np.deg2rad(rng.uniform(-TURN, TURN)), np.exp(rng.uniform(*np.log(ZOOM)))
+    c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
+    warp = torch.tensor([[[c, -s, shift[0]], [s, c, shift[1]]]], dtype=torch.float32)
+    grid = F.affine_grid(warp, [1, 1, side, side], align_corners=False)
+    return F.grid_sample(torch.from_numpy(frame)[None, None], grid, padding_mode="zeros", align_corners=False)[0, 0].numpy()
+
+
+def moved_views(
+    paths: Sequence[Path], lengths: Sequence[int], autoencoder: Autoencoder, count: int, size: int, seed: int
+) -> Tensor:
+    """Latents of moved frames of some clips, what `PatientViews` calls `moved`.
+
+    Args:
+        paths: The videos of N clips.
+        lengths: Frames of each.
+        autoencoder: What the latents of the study come from.
+        count: Frames of a clip, K.
+        size: Pixels a side of a frame that the autoencoder is given.
+        seed: Frame k of clip i is the same whatever the others are.
+
+    Returns:
+        float16 (N, K, C, h, w).
+
+    Raises:
+        InputError: When a video cannot be read.
+    """
+
+    def of_clip(number: int) -> Tensor:
+        rngs = [numpy_rng(seed, "reid moved", number, k) for k in range(count)]
+        chosen = np.array([rng.integers(lengths[number]) for rng in rngs])
+        frames, back = np.unique(chosen, return_inverse=True)
+        return encode_clip(autoencoder, move(to_square(read_frames(paths[number], frames), size)[back], rngs)).cpu().half()
+
+    views = []
+    with progress("moved frames", len(paths)) as advance:
+        for made in each(of_clip, range(len(paths)), autoencoder):
+            views.append(made)
+            advance()
+    return torch.stack(views)
 
 
 def augment(views: Tensor, rngs: list[np.random.Generator]) -> Tensor:
@@ -109,11 +184,16 @@ def augment(views: Tensor, rngs: list[np.random.Generator]) -> Tensor:
     return light * torch.einsum("nij,njhw->nihw", mix, views) + offset + level * noise
 
 
-def train_reid(encoder: ReidEncoder | Siamese, store: LatentStore, training: Training, folder: Path, seed: int) -> None:
-    """Trains `encoder` in place on the TRAIN patients of `store`; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit)."""
+def train_reid(
+    encoder: ReidEncoder | Siamese, store: LatentStore, training: Training, folder: Path, seed: int, moved: Tensor | None = None
+) -> None:
+    """Trains `encoder` in place on the TRAIN patients of `store`; afterwards it is in evaluation mode. Log and checkpoints in `folder` (fit).
+
+    `moved`: of each TRAIN clip, in the order of the store, what `moved_views` gives.
+    """
     rows = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     loss = siamese_loss if isinstance(encoder, Siamese) else contrastive_loss
-    fit(encoder, loss, PatientViews(store, rows, seed).batch, training, folder, seed, "re-identification")
+    fit(encoder, loss, PatientViews(store, rows, seed, moved).batch, training, folder, seed, "re-identification")
 
 
 @torch.inference_mode()
