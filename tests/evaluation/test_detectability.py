@@ -67,7 +67,7 @@ def test_a_population_written_twice_is_not_told_apart_and_a_blurred_one_is(cohor
     """Two sets of one population: one was written by the product once more than the other; or was blurred."""
     real, _ = cohorts
     one, others = real.held_out(), real.split("TRAIN")
-    blur = lambda frames: gaussian_filter(frames, (0, 0.8, 0.8))  # noqa: E731
+    blur = lambda frames: gaussian_filter(frames, (0, 3, 3))  # noqa: E731
     sides = {name: look(real, others, 32.0, 0, change) for name, change in (("once", None), ("twice", through_codec), ("blurred", blur))}
     first = look(real, one, 32.0, 0)
     found = separate({name: (first, side) for name, side in sides.items()}, 40, 0, SMALL)
