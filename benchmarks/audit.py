@@ -85,7 +85,7 @@ class _KeepAll:
 
 
 def planted(study: Study, count: int = 300) -> dict:
-    """Recall of near-copies by kind, as windows of the length of a synthetic clip and as single frames, and the rates of false rejection. Intervals count clips; where patients have several, they are a little too narrow."""
+    """Recall of near-copies by kind, as windows of the length of a synthetic clip and as single frames, and the rates of false rejection. Shares and intervals are of patients: one is caught when all the patient's copies of the kind are, and of "every kind" when all copies are."""
     cohort, store, screen = cohort_of(study), LatentStore.open(study.folder("latents")), Protocols.load(study.folder("reid")).calibrated
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, encoder = (trained(study, name, device) for name in ("autoencoder", "reid"))
@@ -99,10 +99,14 @@ def planted(study: Study, count: int = 300) -> dict:
                 source = original(cohort, clips.loc[store.index["name"].iloc[row]], frames, options.fps, 8 * encoder.config.size, rng)
                 for kind, (made,) in copies([source], [rng], autoencoder, NEAR):
                     seen = encode_clip(autoencoder, screen.looked_at(made))
-                    hits.setdefault((sample, kind.name), []).append(not screen.verdict(encoder.embed(seen).float().cpu(), sample).kept)
+                    caught = not screen.verdict(encoder.embed(seen).float().cpu(), sample).kept
+                    for name in (kind.name, "every kind"):
+                        by_patient = hits.setdefault((sample, name), {})
+                        patient = store.index["patient"].iloc[row]
+                        by_patient[patient] = by_patient.get(patient, True) and caught
             advance()
     known = study.summary("reid")["summary"]
-    rates = {f"{sample}, {kind}": [round(value, 4) for value in rate(sum(found), len(found))[:3]] for (sample, kind), found in hits.items()}
+    rates = {f"{sample}, {kind}": [round(value, 4) for value in rate(sum(found.values()), len(found))[:3]] for (sample, kind), found in hits.items()}
     return {"copies": len(chosen), "recall": rates, "false_rejection": {key: known[key] for key in known if key.startswith("false_rejection_")}}
 
 

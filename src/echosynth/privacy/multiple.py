@@ -83,7 +83,8 @@ def excess(count: int, samples: int, patients: int, level: float, several: bool 
 
     edge = 1 - 1e-9
     low = 0.0 if above(0.0) > tail else float(brentq(lambda copied: above(copied) - tail, 0.0, edge))
-    high = 1.0 if count == samples else 0.0 if below(0.0) < tail else float(brentq(lambda copied: below(copied) - tail, 0.0, edge))
+    # Fewer than strangers would be: all of them may be copies all the same.
+    high = 1.0 if count == samples else rate(count, samples, confidence).high if below(0.0) < tail else float(brentq(lambda copied: below(copied) - tail, 0.0, edge))
     return Rate(max((count / samples - expected) / (1 - expected), 0.0), low, high, samples)
 
 
