@@ -2,6 +2,7 @@
 
 python -m benchmarks.audit copies STUDY OUT          a finished study as it is, then with training clips and noise in place of its synthetic ones (in a copy of it)
 python -m benchmarks.audit memoriser OUT             generators trained to death on 20 patients, with the screening switched off: else nothing would come out
+python -m benchmarks.audit motion                    beats of 60 simulated patients on other hearts: how well the motion of the clips alone gives these patients away
 python -m benchmarks.audit planted STUDY             near-copies of 300 training clips through the study's screen: 299 take a recall of 99 % to lie above 97 % with confidence
 """
 
@@ -17,13 +18,18 @@ import pandas as pd
 import torch
 
 from echosynth.audit.examine import audit
+from echosynth.audit.membership import best_windows
 from echosynth.cohort.echonet import read_cohort
 from echosynth.cohort.latents import LatentStore
-from echosynth.cohort.phantom import simulate_cohort
+from echosynth.cohort.phantom import simulate_clip, simulate_cohort
+from echosynth.cohort.phantom.simulate import PhantomClip
 from echosynth.cohort.video import read_clip, to_square, write_clip
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import encode_clip
+from echosynth.privacy.attacks import membership
+from echosynth.privacy.handmade import embed_motion
 from echosynth.privacy.planted import NEAR, copies
+from echosynth.privacy.probes import nearest_scores
 from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.screen import rate
 from echosynth.progress import progress
@@ -110,10 +116,28 @@ def planted(study: Study, count: int = 300) -> dict:
     return {"copies": len(chosen), "recall": rates, "false_rejection": {key: known[key] for key in known if key.startswith("false_rejection_")}}
 
 
+def motion(members: int = 60, strangers: int = 60) -> dict:
+    """AUC of the nearest sample by motion, of a release of fresh hearts that beat like the members (windows of two seconds from the first frame on), and of the same hearts with beats of their own."""
+    people = [simulate_clip(11, number, 0, "alder", frames=112) for number in range(members + strangers)]
+    fresh = [simulate_clip(12, number, 0, "alder", frames=112) for number in range(members)]
+    rate, length = 32.0, 64
+
+    def embedded(clip: PhantomClip, frames: int | None = None) -> torch.Tensor:
+        return embed_motion(resample(clip.frames(), clip.site.fps, rate)[:frames], rate)
+
+    real = [embedded(person) for person in people]
+    owner = np.repeat(np.arange(len(real)), [len(rows) for rows in real])
+    found = {}
+    for name, clips in (("beats of members", [replace(heart, rhythm=person.rhythm) for heart, person in zip(fresh, people, strict=False)]), ("beats of their own", fresh)):
+        scores, _ = best_windows(nearest_scores(torch.cat(real), torch.cat([embedded(clip, length) for clip in clips])), owner)
+        found[name] = [round(value, 3) for value in membership(name, scores[:members], scores[members:]).auc]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, folders in (("copies", ("study", "out")), ("memoriser", ("out",)), ("planted", ("study",))):
+    for verb, folders in (("copies", ("study", "out")), ("memoriser", ("out",)), ("motion", ()), ("planted", ("study",))):
         added = verbs.add_parser(verb)
         for folder in folders:
             added.add_argument(folder, type=Path)
@@ -121,6 +145,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.verb == "memoriser":
         found = memoriser(options.out, options.steps)
+    elif options.verb == "motion":
+        found = motion()
     elif options.verb == "planted":
         found = planted(Study.open(options.study))
     else:

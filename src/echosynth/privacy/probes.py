@@ -103,7 +103,8 @@ def flow_reconstruction(model: Generator, batch: Batch, t: Tensor, noise: Tensor
     """One minus the likeness of the data to what a flow makes of it from time t on, in the middle frequencies (`middle_likeness`): (B,). Smaller for members.
 
     The frequency-calibrated reconstruction error (FCRE) of Zhao, Tokuoka, Iwasawa & Oda 2025, arXiv 2506.14919: low frequencies say how ordinary an image is, high ones how much speckle it
-    has, neither says whether it was trained on; members stand out between. The idea is theirs; noise by counter, `RECONSTRUCTION_STEPS` Euler steps of equal length, latents in place of
+    has, neither says whether it was trained on; members stand out between. The idea is theirs, taken from the
+    abstract; noise by counter, `RECONSTRUCTION_STEPS` Euler steps of equal length, latents in place of
     pixels, and the band are ours.
     """
     x, condition = interpolate(batch["data"], noise, t), _condition(batch)
