@@ -1,0 +1,20 @@
+"""The first candidates: which places keep the clip that was released. The drawing is in tests/end_to_end."""
+
+import pandas as pd
+
+from echosynth.stages.unselected import first_kept
+
+
+def test_the_first_candidate_that_the_screen_lets_pass_counts():
+    rows = [
+        (0, 0, "image", True, False),
+        (0, 0, "video", True, False),  # kept at once
+        (1, 0, "video", True, True),  # another EF, then the right one
+        (1, 1, "video", True, False),
+        (2, 0, "video", False, False),  # rejected by the screen: no candidate
+        (2, 1, "video", True, False),
+        (3, 1, "video", True, False),  # rows may come in any order
+        (3, 0, "video", True, True),
+    ]
+    table = pd.DataFrame(rows, columns=["slot", "attempt", "kind", "kept", "missed_ef"])
+    assert first_kept(table).to_dict() == {0: True, 1: False, 2: True, 3: False}
