@@ -24,7 +24,7 @@ from echosynth.stages.budget import private_options, statement
 from echosynth.study import Study
 
 PATIENTS, CLIPS, SEED, SITE = 300, 2, 11, "alder"  # the cohort of `make demo`
-VIDEOS = 560  # of a private study: three quarters of them teach, as many clips as of the 700 of the demo
+VIDEOS = 480  # of a private study: three quarters of them teach, as many clips as of the 600 of the demo
 FIGURES = ("tstr.r2", "tstr.r2_low", "tstr.r2_high", "tstr.mae", "trtr.r2", "trtr.mae", "adherence.r2", "adherence.slope", "screen.attempts")
 
 

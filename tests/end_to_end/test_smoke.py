@@ -410,7 +410,7 @@ def weights(cohort):
 
 def test_a_pretraining_leaves_small_weights_and_a_card(weights):
     assert sorted(path.name for path in weights.iterdir()) == ["CARD.md", "autoencoder", "image", "reader", "reid", "video"]
-    assert 1e6 < sum(path.stat().st_size for path in weights.rglob("*")) < 20e6
+    assert 1e6 < sum(path.stat().st_size for path in weights.rglob("*")) < 25e6
     card = (weights / "CARD.md").read_text()
     assert "echosynth pretrain OUT --patients 10 --clips-per-patient 2 --seed 3 --set autoencoder.training.steps=4" in card and "| video | 4 | 2 |" in card and "| reader | 4 | 4 |" in card
     assert json.loads((weights / "reader" / "line.json").read_text()).keys() == {"slope", "intercept"}
