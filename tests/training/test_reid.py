@@ -149,7 +149,7 @@ def test_moved_views_are_of_the_clip_and_do_not_depend_on_the_others(tmp_path):
     for path in paths:
         write_clip(path, rng.integers(0, 256, (5, 32, 32), dtype=np.uint8), 50.0)
     both = moved_views(paths, [5, 5], autoencoder, 3, 32, seed=1)
-    assert both.shape == (2, 3, *both.shape[2:]) and both.dtype == torch.float16 and both.isfinite().all()
+    assert both.shape == (2, 3, *both.shape[2:]) and both.dtype == torch.float16 and both.isfinite().all() and both.is_contiguous()
     assert torch.equal(moved_views(paths[:1], [5], autoencoder, 3, 32, seed=1)[0], both[0]) and not torch.equal(both[0], both[1])
 
 

@@ -22,6 +22,7 @@ MEMORY = 256 << 20  # bytes
 _LEAST = 1 << 20  # bytes
 _SIDE, _AREA = 1024, 1 << 22  # rows of queries and scores in a block at most: more is not quicker, since a block should stay in the cache
 _GROUP = 64  # scores of which only the highest is looked at first
+_FEW = 8  # queries that fit a register: then the product the other way round is quicker
 
 
 class Neighbours(NamedTuple):
@@ -92,7 +93,10 @@ def _nearest_of(
         keys = gallery[start : start + width]
         groups = -(-len(keys) // _GROUP)
         scores = buffer[: len(queries), : groups * _GROUP]
-        torch.mm(queries, keys.T, out=scores[:, : len(keys)])
+        if len(queries) > _FEW:
+            torch.mm(queries, keys.T, out=scores[:, : len(keys)])
+        else:  # the gallery is read once from memory, and as it lies there
+            scores[:, : len(keys)] = torch.mm(keys, queries.T).T
         scores[:, len(keys) :] = -torch.inf
         if apart is not None:
             scores[:, : len(keys)].masked_fill_(apart[0][:, None] == apart[1][None, start : start + width], -torch.inf)

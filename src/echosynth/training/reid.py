@@ -158,7 +158,7 @@ def moved_views(
         for made in each(of_clip, range(len(paths)), autoencoder):
             views.append(made)
             advance()
-    return torch.stack(views)
+    return torch.stack(views).contiguous()
 
 
 def augment(views: Tensor, rngs: list[np.random.Generator]) -> Tensor:
