@@ -20,7 +20,7 @@ METRICS = {
     "autoencoder.psnr": 25.31, "autoencoder.ssim": 0.812, "autoencoder.mae": 0.0231,
     "adherence.r2": 0.861, "adherence.r2_low": 0.82, "adherence.r2_high": 0.89, "adherence.mae": 4.2,
     "trtr.r2": 0.95, "trtr.mae": 2.4, "trtr.rmse": 3.1, "tstr.r2": 0.76, "tstr.r2_low": 0.69, "tstr.r2_high": 0.81, "tstr.r2_of_trtr": 0.8, "tstr.mae": 4.9, "tstr.rmse": 6.2,
-    "reid.auc": 0.981, "screen.false_rejection": 0.081, "screen.planted_recall": 0.974, "screen.planted_recall_video": 0.99,
+    "reid.auc": 0.981, "screen.false_rejection": 0.081, "screen.planted_recall": 0.974, "screen.sensitivity": 0.96, "screen.planted_recall_video": 0.99,
     "video.frechet": None, "video.frechet_reason": "needs 64 clips, there are 6", "video.frechet_floor": 1.25, "video.encoder": "5e" * 32, "temporal.real.dominant_period": 0.97, "temporal.synthetic.dominant_period": 0.94, "temporal.real.beat_seconds": 0.88,
     "temporal.synthetic.beat_seconds": 0.91, "grey.real.mean": 31.5, "grey.synthetic.mean": 30.2, "speckle.real.down_1": 0.77, "speckle.synthetic.down_1": None,
     "tstr.r2_unselected": 0.7, "tstr.mae_more_than_trtr": 2.5, "tstr.mae_more_than_trtr_low": 1.9, "tstr.mae_more_than_trtr_high": 3.2,

@@ -153,12 +153,12 @@ def results_table(metrics: Mapping[str, Any], audit: Mapping[str, Any] | None = 
 
     `audit`: what one has found (audit/examine.py); its verdict on the clips is the last row.
     """
-    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD)
+    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("figure", overflow="fold", min_width=31)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("floor", justify="right", no_wrap=True)
-    table.add_column("target", overflow="fold")
+    table.add_column("target", max_width=16)
     for row in [*headline(metrics), *(metric_row(metrics, key) for key in SECOND_FIGURES)]:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
         about = entry(row["key"])

@@ -366,6 +366,7 @@ KEY_FIGURES = (
     "autoencoder.psnr",
     "reid.auc",
     "screen.planted_recall",
+    "screen.sensitivity",
     "screen.false_rejection",
     "temporal.synthetic.dominant_period",
 )
@@ -416,5 +417,5 @@ def show_target(entry: Entry, short: bool = False) -> str:
     if target.by_floor == "times":
         return f"{side} {target.limit:g} × floor"
     if target.by_floor == "within":
-        return f"{side} floor {'−' if target.side == 'at least' else '+'} {target.limit:g}" if short else f"within {target.limit:g} of floor"
+        return f"{side} floor{'−' if target.side == 'at least' else '+'}{target.limit:g}" if short else f"within {target.limit:g} of floor"
     return f"{side} {show(target.limit, entry, unit=not short or entry.unit == PERCENT)}"
