@@ -11,23 +11,25 @@ import pandas as pd
 import torch
 
 from echosynth import __version__, processes
-from echosynth.cohort.phantom import simulate_cohort
+from echosynth.cohort.phantom import simulate_clip, simulate_cohort
 from echosynth.config import StudyConfig
 from echosynth.files import atomic_file, write_json
 from echosynth.networks.autoencoder import Autoencoder
 from echosynth.networks.denoiser import Denoiser
-from echosynth.networks.regressor import Regressor
+from echosynth.networks.regressor import Regressor, predict_ef
 from echosynth.networks.reid import ReidEncoder
 from echosynth.private import working
+from echosynth.progress import progress
 from echosynth.run import carry_out, open_or_create
 from echosynth.stages import STAGES
-from echosynth.stages.regressor import LINE, PREDICTIONS, READER, line_of, read_line
+from echosynth.stages.regressor import LINE, READER, Line, line_of, read_line
 from echosynth.stages.start import initial
 from echosynth.study import Stage, Study
 
 MODELS = {"autoencoder": Autoencoder, "image": Denoiser, "reid": ReidEncoder, "video": Denoiser, READER: Regressor}
 _LEARNT_BY = {READER: ("regressor", "evaluation")}  # stage and section, where these have other names than the weights
 SITE = "many"
+LINE_CLIPS = 200  # phantoms
 _DETAIL = ("_low", "_high", "_image", "_video", "_visits", "_frames")  # left out of the card
 SPLITS = {"TRAIN": 0.95, "VAL": 0.025, "TEST": 0.025}  # of the patients: nothing is calibrated here, so nearly all may teach
 
@@ -56,7 +58,7 @@ def pretrain(out: Path, patients: int, clips_per_patient: int, seed: int, worker
 def export(study: Study, folder: Path, command: str) -> None:
     """Writes the models of `study` in half precision, one folder each, and CARD.md beside them.
 
-    A model of no steps is the one that the study starts from. Beside the reader lies the line of its readings of held-out phantoms.
+    A model of no steps is the one that the study starts from. Beside the reader lies the line of its readings of other phantoms.
     """
     for name, kind in MODELS.items():
         stage, section = _learnt_by(name)
@@ -68,7 +70,7 @@ def export(study: Study, folder: Path, command: str) -> None:
             model = initial(study.config.init, name, kind, getattr(study.config, section).network, steps=0)
         model.save_pretrained(folder / name, dtype=torch.float16)
     if (folder / READER).exists():
-        line = line_of(_held_out(study)) if _steps(study.config, READER) else read_line(_init_folder(study.config.init) / READER)
+        line = _line(study) if _steps(study.config, READER) else read_line(_init_folder(study.config.init) / READER)
         write_json(folder / READER / LINE, line.model_dump())
     with atomic_file(folder / "CARD.md") as path:
         path.write_text(card(study, command))
@@ -135,9 +137,16 @@ def _stages(config: StudyConfig) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage.name in needed)
 
 
-def _held_out(study: Study) -> pd.DataFrame:
-    """What the regressor reads off held-out phantoms."""
-    return pd.read_parquet(study.verified("regressor", PREDICTIONS) / PREDICTIONS)
+def _line(study: Study) -> Line:
+    """The line that the regressor's readings of phantoms follow which were simulated for it: of a short pre-training as few as it learnt from, else `LINE_CLIPS`."""
+    regressor = Regressor.from_pretrained(study.verified("regressor"))
+    count, rows = min(LINE_CLIPS, study.summary("regressor")["summary"]["train_clips"]), []
+    with progress("line of the reader", count) as advance:
+        for patient in range(count):
+            clip = simulate_clip(study.config.seed + 1, patient, 0, SITE)
+            rows.append((clip.ef, predict_ef(regressor, clip.frames(), clip.site.fps)))
+            advance()
+    return line_of(pd.DataFrame(rows, columns=["ef", "predicted"]))
 
 
 def _init_folder(init: str) -> Path:

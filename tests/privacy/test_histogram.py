@@ -35,7 +35,7 @@ def test_the_noise_has_the_standard_deviation_that_the_accountant_counts():
 
 
 def test_half_of_the_draws_follow_the_counts_and_half_are_even():
-    law = law_of_counts(np.array([0.5, -3, 30, 0, 0, 90, 1.9, 0]), EDGES, 1.0)
+    law = law_of_counts(np.array([0.5, -3, 30, 0, 0, 90, 1.9, 0]), EDGES, 1.0, (30.0, 70.0))
     rng = np.random.default_rng(0)
     drawn = np.array([law(rng) for _ in range(20_000)])
     shares = np.histogram(drawn, EDGES)[0] / len(drawn)
@@ -44,6 +44,6 @@ def test_half_of_the_draws_follow_the_counts_and_half_are_even():
 
 
 def test_counts_that_are_noise_alone_give_an_even_law():
-    law = law_of_counts(np.array([1.0, -1, 0, 2, 1, 0, -2, 1]), EDGES, 3.0)
+    law = law_of_counts(np.array([1.0, -1, 0, 2, 1, 0, -2, 1]), EDGES, 3.0, (10.0, 90.0))
     drawn = [law(np.random.default_rng(k)) for k in range(2000)]
     assert np.histogram(drawn, EDGES)[0] / 2000 == pytest.approx(np.full(8, 1 / 8), abs=0.03)

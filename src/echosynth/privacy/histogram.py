@@ -33,21 +33,20 @@ def noisy_counts(values: np.ndarray, patients: np.ndarray, edges: np.ndarray, no
     return counts + noise * rng.standard_normal(len(counts))
 
 
-def law_of_counts(counts: np.ndarray, edges: np.ndarray, noise: float) -> Callable[[np.random.Generator], float]:
-    """How a number is drawn after noisy counts: half of the times by the histogram, half evenly over where it has patients.
+def law_of_counts(counts: np.ndarray, edges: np.ndarray, noise: float, even: tuple[float, float]) -> Callable[[np.random.Generator], float]:
+    """How a number is drawn after noisy counts: half of the times by the histogram, half evenly from `even[0]` to `even[1]`.
 
     A count that `SEEN` standard deviations of the noise explain counts as none; where all do, every bin is as likely.
-    It looks at the noisy counts alone, so it costs no privacy.
+    It looks at the noisy counts alone, so it costs no privacy. The range of the even half is not theirs: noise would cut off
+    the few patients at its ends, whom the even half is for.
     """
     kept = np.where(counts > SEEN * noise, counts, 0.0)
     kept = kept if kept.any() else np.ones(len(counts))
-    some = np.flatnonzero(kept)
-    low, high = edges[some[0]], edges[some[-1] + 1]
     cumulative = np.cumsum(kept) / kept.sum()
 
     def draw(rng: np.random.Generator) -> float:
         if rng.integers(2):
-            return float(rng.uniform(low, high))
+            return float(rng.uniform(*even))
         bin_ = min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(kept) - 1)
         return float(rng.uniform(edges[bin_], edges[bin_ + 1]))
 

@@ -28,6 +28,7 @@ GENERATORS = ("image", "video")
 _LEDGER = "dp/spent.json"
 _EF = "ef"  # the row of the histogram
 EF_EDGES = np.arange(10.0, 91.0, 10.0)  # percent; the same for every cohort
+EF_EVEN = (15.0, 80.0)  # percent; half of the EFs are drawn evenly from there
 EF_SHARE = 0.4  # the histogram alone would cost this share of epsilon; beside the trainings it costs far less
 SPLIT_SHARES = {"TRAIN": 0.75, "VAL": 0.125, "TEST": 0.125}  # of the synthetic clips, whatever those of the cohort
 
@@ -86,7 +87,7 @@ def private_ef_law(study: Study, cohort: Cohort) -> Callable[[np.random.Generato
 
     processes.on_first(note)
     rng = numpy_rng(_secret(study), f"private histogram, {key}")
-    return law_of_counts(noisy_counts(train["ef"].to_numpy(float), patients, EF_EDGES, noise, rng), EF_EDGES, noise)
+    return law_of_counts(noisy_counts(train["ef"].to_numpy(float), patients, EF_EDGES, noise, rng), EF_EDGES, noise, EF_EVEN)
 
 
 def _ef_noise(study: Study, limit: float) -> float:
