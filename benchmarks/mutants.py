@@ -53,7 +53,7 @@ MUTANTS = (
     Mutant("a difference of the wrong sign", "metrics/utility.py", "difference, count = float(errors[1].mean() - errors[0].mean())", "difference, count = float(errors[0].mean() - errors[1].mean())", "metrics/test_utility.py"),
     Mutant("any peak is a dominant period", "metrics/temporal.py", "CARDIAC_PERIODS[1] and self.share > self.line", "CARDIAC_PERIODS[1] and self.share > 0.3", "metrics/test_temporal.py"),
     # evaluation and stages
-    Mutant("a judge that knows the training patients", "evaluation/trainings.py", 'train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)', 'train("judge", videos(real, ("TRAIN",)), "EF judge", seeds=1)', "stages/test_evaluation.py"),
+    Mutant("a judge that knows the training patients", "evaluation/trainings.py", 'train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)', 'train("judge", videos(real, ("TRAIN",)), "EF judge", seeds=1)', "evaluation/test_trainings.py"),
     Mutant("TSTR on more clips than TRTR", "evaluation/trainings.py", "as_many = of_synthetic[: len(of_real)]", "as_many = of_synthetic", "evaluation/test_trainings.py"),
     Mutant("TSTR read on VAL", "evaluation/usefulness.py", 'test = real.split("TEST")', 'test = real.split("VAL")', "stages/test_evaluation.py"),
     Mutant("recall over copies, not patients", "stages/reid.py", 'caught = planted.groupby("patient")["flagged"].all()', 'caught = planted["flagged"]', "stages/test_reid.py"),

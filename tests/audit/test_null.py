@@ -11,7 +11,7 @@ from echosynth.audit.examine import _attacked
 from echosynth.audit.harms import harms
 from echosynth.audit.looks import WINDOW, Looks, look, pieces
 from echosynth.audit.membership import People
-from echosynth.audit.suspects import Planted, Strangers, fit_judge, name_copies, verdicts
+from echosynth.audit.suspects import Planted, Strangers, _line, fit_judge, name_copies, verdicts
 from echosynth.networks.autoencoder import Autoencoder, AutoencoderConfig
 from echosynth.networks.reid import ReidConfig, ReidEncoder
 from echosynth.privacy.neighbours import unit
@@ -147,3 +147,11 @@ def test_ef_by_stratum_by_hand():
     found = strata(np.array([20.0, 22, 30, 55, 60, 80]), np.array([29.0, 31, 33, 54, 58, 70]))
     assert [row["stratum"] for row in found] == ["under 25", "25 to 40", "50 to 60", "60 and over"]
     assert found[0] == {"stratum": "under 25", "asked": 21.0, "read": 30.0, "clips": 2} and found[-1]["read"] == 64 and found[-1]["clips"] == 2
+
+
+def test_a_patient_is_caught_when_copies_of_all_kinds_are():
+    scores = {(0, NEAR[0]): 0.9, (0, NEAR[1]): 0.5, (1, NEAR[0]): 0.9, (1, NEAR[1]): 0.8}
+    planted = [Planted(patient, kind, {"judge": (score, True)}) for (patient, kind), score in scores.items()]
+    found = _line("judge", planted, Strangers(np.array([0.6]), 1, np.array([0.6])), 0.95)
+    assert found["copy_threshold"] == 0.6 and found["copies_caught"]["share"] == 0.5 and found["copies_caught"]["count"] == 2
+    assert found["worst_kind"]["share"] == 0.5 and not found["line_assured"]
