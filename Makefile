@@ -82,7 +82,7 @@ pretrain: setup-runtime
 	$(ECHOSYNTH) pretrain studies/pretrain-5 --patients 1200 --clips-per-patient 1 --seed 2027 --set video.training.batch_size=64 \
 		--set video.training.steps=2835 --set image.training.steps=2145 $(AGAIN) --install
 	$(ECHOSYNTH) pretrain studies/pretrain-6 --patients 800 --seed 2028 --set init=simulated --set autoencoder.training.steps=0 --set image.training.steps=0 \
-		--set video.training.steps=0 --set evaluation.training.steps=0 --set reid.training.steps=600 --set reid.training.batch_size=96 --set reid.training.learning_rate=0.001 --set reid.moved=12 $(STILLS) --install
+		--set video.training.steps=0 --set evaluation.training.steps=0 --set reid.training.steps=4000 --set reid.training.batch_size=96 $(STILLS) --install
 
 lint: setup
 	$(VENV)/bin/ruff check

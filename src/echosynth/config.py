@@ -64,7 +64,7 @@ class ReidSection(Section):
     network: Annotated[ReidConfig | PaperReidConfig, Field(discriminator="kind")] = ReidConfig()
     training: Training
     moved: int = Field(
-        8, ge=0, le=_FRAMES, description="frames of each training clip that are moved, turned and smoothed in their pixels for the training; 0 = none"
+        24, ge=0, le=_FRAMES, description="frames of each training clip that are moved, turned and smoothed in their pixels for the training; 0 = none"
     )
 
 
@@ -301,6 +301,7 @@ def _config(
     encoder: str = "frozen",
     fine_tune: bool = False,
     autoencoder: dict | None = None,
+    reid: dict | None = None,
     evaluation: dict | None = None,
     **others,
 ) -> StudyConfig:
@@ -318,7 +319,7 @@ def _config(
         preset=name,
         autoencoder=AutoencoderSection(training=training["autoencoder"], encoder=encoder, adversarial_start=0.15 if fine_tune else 0.3, **(autoencoder or {})),
         image=ImageSection(network=network.model_copy(update=_STILL), training=training["image"]),
-        reid=ReidSection(training=training["reid"]),
+        reid=ReidSection(training=training["reid"], **(reid or {})),
         video=VideoSection(network=network, training=training["video"]),
         synthesis=synthesis,
         evaluation=EvaluationSection(training=training["evaluation"], **(evaluation or {})),
@@ -412,6 +413,7 @@ PRESETS: dict[str, StudyConfig] = {
         Steps(autoencoder=6, image=6, reid=12, video=6, evaluation=10),
         Steps(autoencoder=8, image=16, reid=32, video=4, evaluation=8),
         SynthesisSection(videos=12, frames=32, steps=4, image_steps=4),
+        reid=dict(moved=2),
         screen=ScreenSection(planted_images=8, planted_videos=2),
         evaluation=dict(seeds=2, curve=(0.5, 4.0), clips=16),
         audit=AuditSection(planted=4, pixel_steps=5),

@@ -113,7 +113,7 @@ def test_augmentation_is_mild_and_never_the_same():
     assert 0.75 < np.mean(correlation) < 0.99
 
 
-def test_half_of_the_views_are_moved_ones_of_the_same_clip(store):
+def test_most_views_are_moved_ones_of_the_same_clip(store):
     rows = train_rows(store)
     moved = torch.full((len(rows), 3, 4, 14, 14), 1000.0) + torch.arange(len(rows))[:, None, None, None, None]
     views = PatientViews(store, rows, seed=0, moved=moved.half())
@@ -126,7 +126,7 @@ def test_half_of_the_views_are_moved_ones_of_the_same_clip(store):
             if view.mean() > 900:
                 came += 1
                 assert patient[round(float(view.mean()) - 1000)] == names[number]
-    assert 160 < came < 240
+    assert 250 < came < 310  # 0.7 of 400
     assert np.array_equal(views.batch(range(4))["views"], views.batch(range(4))["views"])
 
 
@@ -137,9 +137,9 @@ def test_moves_stay_within_their_bounds():
     made = np.where(made > 40, made, 0)  # noise apart
     weight = made.sum((1, 2))
     centres = np.stack([(made * y).sum((1, 2)) / weight, (made * x).sum((1, 2)) / weight], 1)
-    assert 6 < np.abs(centres).max() < 11 and np.abs(centres.mean(0)).max() < 2  # 8 pixels, zoomed by up to 1.2
+    assert 8 < np.abs(centres).max() < 13 and np.abs(centres.mean(0)).max() < 2.5  # 10 pixels, zoomed by up to 1.25
     area = (made > 0).sum((1, 2)) / np.pi / 100
-    assert 0.6 < area.min() < 0.9 and 1.2 < area.max() < 2.1
+    assert 0.5 < area.min() < 0.9 and 1.2 < area.max() < 2.2
 
 
 def test_moved_views_are_of_the_clip_and_do_not_depend_on_the_others(tmp_path):

@@ -4,11 +4,12 @@ A sample is one patient, seen twice: two frames of two clips where the cohort ha
 patient once, in an order of its own, so the others in a batch are other patients; where an epoch ends inside a batch, or a batch holds more samples than there are
 patients, the loss knows the same patient when it comes twice.
 
-Half of the views are frames that a copier could have changed: moved, turned, enlarged, amplified, smoothed in their pixels (`moved_views`) and encoded by the autoencoder. A warp of
+Most views are frames that a copier could have changed: moved, turned, enlarged, amplified, smoothed in their pixels (`moved_views`) and encoded by the autoencoder. A warp of
 latents is not the same: the latents of a frame that was moved by three pixels are not moved latents.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ from echosynth.randomness import numpy_rng
 from echosynth.training.fit import Training, fit
 
 TEMPERATURE = 0.1
+SHARP = 0.05  # temperature of the training on patients: what counts is the nearest stranger, so the loss looks at the nearest most
 OTHER_CLIP = 0.7  # how often the second view is of another clip, where there is one
-MOVED = 0.5  # how often a view is a frame that was moved in its pixels, where there are such
-SHIFT, TURN, ZOOM, LIGHT, BLUR, NOISE = 8.0, 8.0, (0.85, 1.2), 0.5, 2.0, 10.0  # at most, of 112 pixels, degrees, ratio, log of the gain, sd in pixels; sd of the noise's own sd in grey levels
+MOVED = 0.7  # how often a view is a frame that was moved in its pixels, where there are such
+SHIFT, TURN, ZOOM, LIGHT, BLUR, NOISE = 10.0, 10.0, (0.8, 1.25), 0.5, 2.0, 10.0  # at most, of 112 pixels, degrees, ratio, log of the gain, sd in pixels; sd of the noise's own sd in grey levels
 
 
 def supervised_contrastive(embeddings: Tensor, patients: Tensor, temperature: float = TEMPERATURE) -> Tensor:
@@ -47,12 +49,14 @@ def supervised_contrastive(embeddings: Tensor, patients: Tensor, temperature: fl
     return -(log_p.sum(1) / positive.sum(1)).mean()
 
 
-def contrastive_loss(encoder: ReidEncoder, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+def contrastive_loss(
+    encoder: ReidEncoder, batch: dict[str, Tensor], rng: torch.Generator, temperature: float = TEMPERATURE
+) -> dict[str, Tensor]:
     """Loss over `views` (B, 2, C, h, w) of `patient` (B,); `nearest` is the share of views whose nearest neighbour in the batch is of the same patient."""
     views, patients = batch["views"], batch["patient"].repeat_interleave(batch["views"].shape[1])
     embeddings = encoder(views.flatten(0, 1))
     with torch.autocast(views.device.type, enabled=False):
-        loss = supervised_contrastive(embeddings, patients)
+        loss = supervised_contrastive(embeddings, patients, temperature)
         with torch.no_grad():
             nearest = (embeddings @ embeddings.T).fill_diagonal_(-2).argmax(1)
     return {"loss": loss, "nearest": (patients[nearest] == patients).float().mean()}
@@ -192,7 +196,7 @@ def train_reid(
     `moved`: of each TRAIN clip, in the order of the store, what `moved_views` gives.
     """
     rows = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
-    loss = siamese_loss if isinstance(encoder, Siamese) else contrastive_loss
+    loss = siamese_loss if isinstance(encoder, Siamese) else partial(contrastive_loss, temperature=SHARP)
     fit(encoder, loss, PatientViews(store, rows, seed, moved).batch, training, folder, seed, "re-identification")
 
 
