@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+import torch
 
-from echosynth.privacy.screen import rate
-from echosynth.stages.reid import _patients_first, _recall, _worst
+from echosynth.privacy.screen import Screen, rate
+from echosynth.stages.reid import _filter_quality, _patients_first, _recall, _worst
 
 
 def copies(caught: dict[tuple[int, str], bool]) -> pd.DataFrame:
@@ -30,3 +32,30 @@ def test_every_patient_comes_once_before_any_comes_twice():
     rows, number = _patients_first(np.array([1, 0, 3, 2, 5, 4]), patients)
     assert patients[rows].tolist() == ["a", "b", "c", "a", "b", "b"] and rows[:3].tolist() == [1, 3, 5]
     assert number == {1: 0, 3: 1, 5: 2, 0: 0, 2: 1, 4: 1}
+
+
+def at(*cosines):
+    """Embeddings with these cosines to a gallery of one axis."""
+    return torch.tensor([[c, np.sqrt(1 - c * c)] for c in cosines], dtype=torch.float32)
+
+
+def test_sensitivity_specificity_and_consistency_are_of_patients():
+    """One patient in ten calibrates above 0.5, so at alpha 0.2 a score above 0.5 is rejected. Two TEST patients, two copied ones."""
+    calibrating = np.array([0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6], np.float32)
+    screen = Screen(torch.tensor([[1.0, 0.0]]), torch.from_numpy(calibrating)[:, None], torch.arange(10), 0.2)
+    assert 0.5 <= screen.threshold(1) < 0.6
+    strangers = [at(0.0, 0.9), at(0.0, 0.0, 0.0, 0.9), at(0.0)]  # clips of the patients x, x, y
+    copied = [(0, True, False, 0.95, True), (0, False, True, 0.95, True), (0, False, False, 0.0, False), (1, False, True, 0.0, False)]
+    planted = pd.DataFrame(
+        [("image", *row) for row in copied] + [("video", *row) for row in copied[:2]],
+        columns=["sample", "patient", "near", "required", "score", "flagged"],
+    )
+    told = _filter_quality(screen, planted, strangers, np.array(["x", "x", "y"]), {"image": 1, "video": 4}, seed=0)
+    # Patient 0: both copies that count; the one that need not be caught does not count. Patient 1: none of one.
+    assert told["sensitivity_image"] == 0.5 and told["sensitivity_image_low"] == rate(1, 2).low
+    assert told["sensitivity_video"] == 1.0 and told["sensitivity_video_low"] == rate(1, 1).low and told["sensitivity"] == 0.5
+    # Frames: 2 of x's 6 are rejected, none of y's. Videos of four frames: both of x's clips (the shorter one counts whole).
+    assert told["specificity_image"] == pytest.approx(1 - (2 / 6) / 2) and told["specificity_video"] == pytest.approx(0.5)
+    assert told["specificity"] == told["specificity_video"]
+    # Scores of 0, 0.9 and 0.95 are clear whoever calibrates.
+    assert told["consistency"] == pytest.approx(1) and told["consistency_image_low"] == pytest.approx(rate(4, 4).low)
