@@ -101,16 +101,16 @@ def screened(eye: Eye, patients: int) -> dict:
 
 
 def planted(eye: Eye, screen: Screen, lengths: dict[str, int], patients: int) -> dict[str, Rate]:
-    """The share of the patients whose copy is rejected, by sample, kind and strength; a patient has one of each."""
-    options, train = eye.options, eye.split("TRAIN")
+    """The share of the patients whose copy is rejected, by sample, kind and strength; a patient has one of each. What is mixed in is a TEST patient's."""
+    options, train, strangers = eye.options, eye.split("TRAIN"), eye.split("TEST")
     chosen = train.iloc[numpy_rng(1, "moved").permutation(len(train))].drop_duplicates("patient").head(patients)
 
     @torch.inference_mode()
     def of_clip(place: int) -> dict:
-        clip, other = chosen.iloc[place], chosen.iloc[(place + 1) % len(chosen)]
+        clip, other = chosen.iloc[place], strangers.iloc[place % len(strangers)]
         found = {}
         for sample, count, kinds in (("image", 1, KINDS), ("video", options.frames, (*KINDS, *VIDEO_KINDS))):
-            rng = numpy_rng(1, "moved copy", str(clip["name"]), count)
+            rng = numpy_rng(1, f"moved copy {clip['name']}", count)
             source, stranger = (original(eye.cohort, one, count, options.fps, SIZE, rng) for one in (clip, other))
             for kind, (made,) in copies([source], [rng], eye.autoencoder, kinds, [stranger]):
                 found[sample, kind.name, kind.strength] = not screen.verdict(eye.embed(screen.looked_at(made)), sample).kept
@@ -146,7 +146,7 @@ def motion(cohort: Cohort, options: ScreenSection, patients: int) -> dict:
     made: dict[str, list[bool]] = {}
     site = _site(cohort)
     for place in range(len(chosen)):
-        clip, other = chosen.iloc[place]["name"], chosen.iloc[(place + 7) % len(chosen)]["name"]
+        clip, other = chosen.iloc[place]["name"], test.iloc[place % len(test)]["name"]
         beats = {"transplant": transplant(moving[clip], moving[other])}
         if (rendered := _rendered(clip, other, site)) is not None:
             beats["rendered"] = to_square(resample(*rendered, options.fps), SIZE)

@@ -21,7 +21,7 @@ from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.handmade import embed_handmade, embed_motion
 from echosynth.privacy.multiple import adjusted, excess, excess_p, operating_point
-from echosynth.privacy.planted import NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
+from echosynth.privacy.planted import MOVED, NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
 from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.screen import Rate, Screen, rate, similarity
 from echosynth.privacy.tails import count_p, nearest_p
@@ -84,7 +84,7 @@ def suspects(
         "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
         "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
-    planted = _plant(study, people.clips.iloc[np.flatnonzero(people.clips["split"] == "TRAIN")], cohort, eyes, screens, quick)
+    planted = _plant(study, people.clips, cohort, eyes, screens, quick)
     return name_copies(screened, judged, screens, strangers, planted, study.config.audit.copy_recall)
 
 
@@ -192,9 +192,13 @@ def strangers_of(people: People, real: Looks, judge: Screen, frames: int, seed: 
     return Strangers(np.array(tested), people.of_split("TEST"), np.array(drawn))
 
 
-def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:
-    """Copies of a clip of each of some training patients in all the ways that videos can be copied (`quick`: near-copies alone), and the screens' verdicts on them."""
+def _plant(study: Study, clips: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:
+    """Copies of a clip of each of some training patients in all the ways that videos can be copied (`quick`: near-copies alone), and the screens' verdicts on them.
+
+    What is mixed in, or lends its anatomy, is a TEST patient: what is seen of another training patient would count as seen of the copied one.
+    """
     options, seed, size = study.config.screen, study.config.seed, 8 * eyes.reid.config.size
+    train, strangers = clips[clips["split"] == "TRAIN"], clips[clips["split"] == "TEST"]
     shuffled = train.iloc[numpy_rng(seed, "audit planted").permutation(len(train))]
     chosen = shuffled.drop_duplicates("patient").iloc[: study.config.audit.planted]
 
@@ -203,9 +207,8 @@ def _plant(study: Study, train: pd.DataFrame, cohort: Cohort, eyes: Eyes, screen
         clip = chosen.iloc[number]
         rng = numpy_rng(seed, f"audit planted {clip['name']}")
         source = original(cohort, clip, options.frames, options.fps, size, rng)
-        strangers = train[train["patient"] != clip["patient"]]
         other = original(cohort, strangers.iloc[int(rng.integers(len(strangers)))], options.frames, options.fps, size, rng) if len(strangers) else source
-        others = () if quick else (*VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
+        others = () if quick else (*MOVED, *VIDEO_KINDS, *(OTHER_EF if number < OTHER_EF_CLIPS and clip["ef"] == clip["ef"] else ()))
         animate = _animate(study, eyes, float(clip["ef"]), number)
         planted = []
         for kind, (made,) in copies([source], [rng], eyes.autoencoder, (*NEAR, *others), [other], animate):
