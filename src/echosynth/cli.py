@@ -336,7 +336,7 @@ def bench(
     for name, found in bench_(names or list(MEASURES), out, repeats).items():
         compact, paper = found["compact"], found["paper"]
         print(
-            f"{name}: {compact['seconds']:.4g} s against {paper['seconds']:.4g} s, {found['times_as_quick']:.0f} times as quick; {compact['memory_mb']:.0f} against {paper['memory_mb']:.0f} MB"
+            f"{name}: {compact['seconds']:.4g} s against {paper['seconds']:.4g} s, {found['times_as_quick']:.3g} times as quick; {compact['memory_mb']:.0f} against {paper['memory_mb']:.0f} MB"
         )
     print(out)
 
