@@ -1,5 +1,6 @@
 """Progress bars: one way to show long work, with the time left; a plain line now and then where there is no terminal."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ def say(line: str) -> None:
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Yields `advance(n=1, note="")`; `done` units were finished before (a resumed run)."""
-    if console.is_terminal:
+    """Yields `advance(n=1, note="")`; `done` units were finished before (a resumed run). Only the main thread draws a bar: there can be one."""
+    if console.is_terminal and threading.current_thread() is threading.main_thread():
         columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total, completed=done, note="")

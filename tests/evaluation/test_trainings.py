@@ -5,10 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from echosynth.cohort.echonet import Cohort
 from echosynth.config import preset
 from echosynth.evaluation import trainings
+from echosynth.networks.kinds import kind_of
+from toy_study import make_clips
+
+FIRST = torch.nn.Linear(1, 1)  # stands for the first regressor of TRTR
 
 
 def cohort(name: str, **splits: int) -> Cohort:
@@ -29,7 +34,7 @@ def taught(monkeypatch):
 def test_tstr_has_as_many_clips_as_trtr_and_the_judge_nobody_of_training(taught, tmp_path):
     section = preset("demo").evaluation.model_copy(update={"seeds": 2, "trainings": ("mixed",), "curve": (0.5, 2.0), "judge": "held-out"})
     real, made, first = cohort("R", TRAIN=6, VAL=2, TEST=2), cohort("S", TRAIN=9, VAL=3), cohort("U", TRAIN=9, VAL=3)
-    found = trainings.train_all(real, made, section, tmp_path, 0, "the first of TRTR", first)
+    found = trainings.train_all(real, made, section, tmp_path, 0, FIRST, first)
     assert taught["trtr-2"] == [f"R{i}" for i in range(6)]
     assert taught["tstr"] == taught["tstr-2"] == [f"S{i}" for i in range(6)] and found.clips == 6
     assert taught["tstr-unselected"] == [f"U{i}" for i in range(6)]
@@ -39,5 +44,23 @@ def test_tstr_has_as_many_clips_as_trtr_and_the_judge_nobody_of_training(taught,
 
 def test_a_small_synthetic_cohort_is_taken_whole(taught, tmp_path):
     section = preset("demo").evaluation.model_copy(update={"seeds": 1, "trainings": (), "curve": (), "judge": "trtr"})
-    found = trainings.train_all(cohort("R", TRAIN=6), cohort("S", TRAIN=4), section, tmp_path, 0, "the first of TRTR")
-    assert taught == {"tstr": ["S0", "S1", "S2", "S3"]} and found.clips == 4 and not found.unselected and found.judge == "the first of TRTR"
+    found = trainings.train_all(cohort("R", TRAIN=6), cohort("S", TRAIN=4), section, tmp_path, 0, FIRST)
+    assert taught == {"tstr": ["S0", "S1", "S2", "S3"]} and found.clips == 4 and not found.unselected and found.judge is FIRST
+
+
+def test_regressors_that_train_side_by_side_are_those_that_train_alone(tmp_path):
+    """First weights and dropout come from generators of their own: with the global one, two threads would take turns at random."""
+    make_clips(tmp_path / "real", [f"R{i}" for i in range(6)], np.linspace(30, 60, 6), fps=16.0, frames=12)
+    make_clips(tmp_path / "made", [f"S{i}" for i in range(6)], np.linspace(30, 60, 6), fps=16.0, frames=12)
+    real, made = (Cohort(tmp_path / name, cohort(name[0].upper() if name == "real" else "S", TRAIN=6).clips, "f") for name in ("real", "made"))
+    evaluation = preset("smoke").evaluation
+    section = evaluation.model_copy(update={"seeds": 3, "curve": (), "trainings": (), "judge": "trtr", "training": evaluation.training.model_copy(update={"steps": 4})})
+    threads, weights = torch.get_num_threads(), []
+    for count in (3, 1):
+        torch.set_num_threads(count)
+        try:
+            found = trainings.train_all(real, made, section, tmp_path / f"threads-{count}", 0, kind_of(section.network)(section.network))
+        finally:
+            torch.set_num_threads(threads)
+        weights.append([parameter for network in found.real[1:] + found.synthetic for parameter in network.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

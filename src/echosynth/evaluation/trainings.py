@@ -1,13 +1,17 @@
 """The regressors of an evaluation: one network, one budget, and only what they are trained on differs."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from echosynth import processes
 from echosynth.cohort.echonet import HELD_OUT, Cohort
 from echosynth.config import EvaluationSection
+from echosynth.cores import each
 from echosynth.errors import InputError
 from echosynth.networks.base import Network
 from echosynth.randomness import numpy_rng
@@ -15,6 +19,15 @@ from echosynth.training.regressor import read_ef, tidy, train_regressor
 
 Videos = list[tuple[Path, float]]
 """(path, EF in percent) of each clip."""
+
+
+class _Job(NamedTuple):
+    """A regressor to train: its kind, what it learns from, what the progress bar calls it, and which seed of the kind it is, from 0."""
+
+    kind: str
+    clips: Videos
+    title: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Trained:
 def train_all(
     real: Cohort, synthetic: Cohort, section: EvaluationSection, folder: Path, seed: int, regressor: Network, unselected: Cohort | None = None
 ) -> Trained:
-    """Trains what `section` asks for, each kind in a folder of its own under `folder`, on all processes; what is trained already is opened.
+    """Trains what `section` asks for, each regressor in a folder of its own under `folder`; what is trained already is opened. On the CPU of one process they train side by side.
 
     `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR, or all where the synthetic cohort has fewer: so the two differ in
     the kind of clips alone. Raises InputError when a video cannot be read.
@@ -43,37 +56,40 @@ def train_all(
     of_real, of_synthetic = videos(real, ("TRAIN",)), videos(synthetic, ("TRAIN",))
     as_many = of_synthetic[: len(of_real)]
 
-    def train(kind: str, clips: Videos, title: str, first: int = 0, seeds: int | None = None) -> list[Network]:
-        found = []
-        for k in range(first, section.seeds if seeds is None else seeds):
-            name = kind if k == 0 else f"{kind}-{k + 1}"
-            one = seed if k == 0 else int(numpy_rng(seed, "regressor seed", k).integers(2**31))
-            found.append(
-                train_regressor(clips, section.network, section.training, folder / name, one, f"{title}, seed {k + 1}" if section.seeds > 1 else title, section.pretrained)
-            )
-            processes.on_first(lambda name=name: tidy(folder / name))
-        return found
-
-    trained = {"real": [regressor, *train("trtr", of_real, "TRTR regressor", first=1)], "synthetic": train("tstr", as_many, "TSTR regressor")}
-    trained |= {"unselected": [], "mixed": [], "relabelled": []}
+    counts = list(dict.fromkeys(max(1, round(multiple * len(of_real))) for multiple in section.curve))
+    jobs = [_Job("trtr", of_real, "TRTR regressor", k) for k in range(1, section.seeds)]
+    jobs += [_Job("tstr", as_many, "TSTR regressor", k) for k in range(section.seeds)]
     if unselected is not None:
         first = videos(unselected, ("TRAIN",))[: len(of_real)]
-        trained["unselected"] = train("tstr-unselected", first, "TSTR regressor, unselected clips")
+        jobs += [_Job("tstr-unselected", first, "TSTR regressor, unselected clips", k) for k in range(section.seeds)]
     if "mixed" in section.trainings:
-        trained["mixed"] = train("mixed", of_real + of_synthetic, "regressor on both")
+        jobs += [_Job("mixed", of_real + of_synthetic, "regressor on both", k) for k in range(section.seeds)]
     if "relabelled" in section.trainings:
         paths = [path for path, _ in as_many]
         read = processes.on_first(lambda: read_ef(regressor, paths, "relabelling synthetic clips").tolist())
-        trained["relabelled"] = train("relabelled", list(zip(paths, read, strict=True)), "regressor on relabelled clips")
-    curve: dict[int, Network | None] = {}
-    for multiple in section.curve:
-        count = max(1, round(multiple * len(of_real)))
-        if count == len(as_many):
-            curve[count] = trained["synthetic"][0]
-        else:
-            curve[count] = train(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips", seeds=1)[0] if count <= len(of_synthetic) else None
-    judge = train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)[0] if section.judge == "held-out" else regressor
-    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many))
+        jobs += [_Job("relabelled", list(zip(paths, read, strict=True)), "regressor on relabelled clips", k) for k in range(section.seeds)]
+    jobs += [_Job(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips") for count in counts if count <= len(of_synthetic) and count != len(as_many)]
+    if section.judge == "held-out":
+        jobs.append(_Job("judge", videos(real, HELD_OUT), "EF judge"))
+
+    def train(job: _Job) -> Network:
+        one = seed if job.number == 0 else int(numpy_rng(seed, "regressor seed", job.number).integers(2**31))
+        name = job.kind if job.number == 0 else f"{job.kind}-{job.number + 1}"
+        title = f"{job.title}, seed {job.number + 1}" if section.seeds > 1 else job.title
+        network = train_regressor(job.clips, section.network, section.training, folder / name, one, title, section.pretrained)
+        processes.on_first(lambda: tidy(folder / name))
+        return network
+
+    found: dict[str, list[Network]] = defaultdict(list)
+    # Several processes share the steps of one training, and one training fills a GPU.
+    side_by_side = processes.state().num_processes == 1 and not torch.cuda.is_available()
+    for job, network in zip(jobs, each(train, jobs, regressor) if side_by_side else map(train, jobs), strict=True):
+        found[job.kind].append(network)
+    curve = {count: found["tstr"][0] if count == len(as_many) else next(iter(found[f"curve-{count}"]), None) for count in counts}
+    kinds = {"real": [regressor, *found["trtr"]], "synthetic": found["tstr"], "unselected": found["tstr-unselected"]}
+    kinds |= {kind: found[kind] for kind in ("mixed", "relabelled")}
+    judge = next(iter(found["judge"]), regressor)
+    return Trained(**kinds, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many))
 
 
 def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:

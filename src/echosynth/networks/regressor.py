@@ -30,6 +30,19 @@ class RegressorConfig(NetworkConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
+class Dropout(nn.Module):
+    """nn.Dropout by a generator of its own, `rng`, which the training sets at every step: regressors train side by side in threads, which share the global one."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share, self.rng = share, torch.default_generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        return x * (torch.rand(x.shape, generator=self.rng, device=self.rng.device).to(x) >= self.share) / (1 - self.share)
+
+
 class Regressor(Network):
     """Clips (B, T, S, S) in [-1, 1] -> EF (B,) in [0, 1]."""
 
@@ -56,7 +69,8 @@ class Regressor(Network):
         self.smooth = nn.Conv1d(d, d, 5, padding=2, padding_mode="reflect", groups=d)  # a trace is steadier than speckle
         nn.init.constant_(self.smooth.weight, 0.2)
         self.norms = nn.ModuleList([nn.LayerNorm(d), nn.LayerNorm(2 * w)])
-        self.mix = nn.Sequential(nn.Linear(3 * d + 2 * w, 2 * w), nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(2 * w, d))
+        self.dropout = Dropout(config.dropout)
+        self.mix = nn.Sequential(nn.Linear(3 * d + 2 * w, 2 * w), nn.SiLU(), self.dropout, nn.Linear(2 * w, d))
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(d, 1))
 
     def features(self, clips: Tensor) -> Tensor:

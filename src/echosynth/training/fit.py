@@ -67,7 +67,7 @@ def fit(
 
     `batch(samples)` gives the samples with these counters: a tensor, or a dict, list or tuple of them. Step k takes counters k * batch_size and on, shared out
     among the processes of `accelerate launch`. It runs in a background thread. `loss(model, batch, rng)` gives a dict whose "loss" is minimised and whose other
-    values are logged; `rng` is a generator of this step and process on the training's device. With `private`, `batch` is one that it made, and gradients are its noisy ones.
+    values are logged; `rng` is a generator of this step and process on the training's device. In the main thread the global generator is seeded too. With `private`, `batch` is one that it made, and gradients are its noisy ones.
 
     `steady`: a batch is a dict of tensors of the same shapes at every step, and what the loss does with them hangs on nothing else, so that a GPU may replay it (recorded.py).
 
@@ -122,7 +122,8 @@ def fit(
                 coming = background.submit(batch, samples(step + 1))
             factor = state.set_learning_rates(step)
             rng.manual_seed(torch_rng(seed, title, step, rank).initial_seed())
-            torch.manual_seed(rng.initial_seed())  # dropout draws from the global generator
+            if threading.current_thread() is threading.main_thread():  # trainings in other threads share the global generator, and cannot draw from it
+                torch.manual_seed(rng.initial_seed())
             if private:
                 values = private.backward(step_module, data, rng, step)
             elif replayed:

@@ -1,6 +1,7 @@
 """Training an EF regressor: the same budget whether the clips are real or synthetic."""
 
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from echosynth.training import paper_regressor
 from echosynth.training.fit import Loss, Training, fit
 
 _FRAMES, _CLIPS = "clips.u8", "clips.json"
+_FIRST_WEIGHTS = threading.Lock()  # torch has one generator for first weights, whatever the thread
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def train_regressor(
     clips = SmallClips.open(folder)
     ef = np.array([value for _, value in videos], np.float32) / 100
 
-    with torch.random.fork_rng(devices=[]):
+    with _FIRST_WEIGHTS, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind_of(network)(network)
     batch, loss = _compact(model, clips, ef, seed) if isinstance(network, RegressorConfig) else _paper(model, clips, ef, seed, pretrained)
@@ -120,6 +122,7 @@ def _compact(model: Regressor, clips: SmallClips, ef: np.ndarray, seed: int) -> 
 
 def _loss(model: Regressor, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
     """Squared error of EF in [0, 1], scaled so that 10 points make 1; Huber beyond."""
+    model.dropout.rng = rng
     predicted = model(batch["clips"])
     return {"loss": F.huber_loss(10 * predicted, 10 * batch["ef"]), "mae": (predicted - batch["ef"]).abs().mean() * 100}
 
