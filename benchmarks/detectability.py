@@ -104,8 +104,7 @@ def floors(cohort: Cohort, options: argparse.Namespace) -> None:
 def _halves(clips: pd.DataFrame, count: int, seed: int, draw: int) -> list[pd.DataFrame]:
     """Two sets of at most `count` clips of different patients."""
     order = numpy_rng(seed, "null", draw).permutation(clips["patient"].unique())
-    shuffled = clips.iloc[numpy_rng(seed, "null clips", draw).permutation(len(clips))]
-    return [shuffled[shuffled["patient"].isin(part)].iloc[:count] for part in np.array_split(order, 2)]
+    return [clips[clips["patient"].isin(part)].iloc[:count] for part in np.array_split(order, 2)]
 
 
 def _cell(auc: Auc) -> str:

@@ -3,8 +3,8 @@
     python -m benchmarks.fine_tune STUDY [--steps 0 25 50 100] [--keep 1.0] [--images 512]
 
 Trains the image model of a finished study again, from the same first weights, for each number of steps, and keeps a part of the change (`--keep 0.5`: half-way back
-to the first weights). Prints one JSON line each: Frechet distance of drawn latent frames to those of VAL patients on 32 principal components of the training frames, and
-beside it that of as many training frames; the loss on training and validation frames; the AUC of each membership attack that knows the weights, VAL patients for the strangers. Nothing is written.
+to the first weights). Prints one JSON line each: Frechet distance of drawn latent frames to held-out ones on 32 principal components of the training frames, with the
+floor (training against held-out frames); the loss on training and validation frames; the AUC of each membership attack that knows the weights. Nothing is written.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from echosynth.generative.objective import Generator, draw_images
 from echosynth.metrics.frechet import frechet
 from echosynth.networks.kinds import kind_of
 from echosynth.networks.precision import precision_context
-from echosynth.randomness import normal, numpy_rng, torch_rng
+from echosynth.randomness import normal, torch_rng
 from echosynth.stages.start import cohort_of, initial, store_of
 from echosynth.study import Study
 from echosynth.training.generator import Windows, held_out_loss, train_generator
@@ -57,10 +57,9 @@ def main() -> None:
     given = parser.parse_args()
     study = Study.open(given.study)
     section, seed, store = study.config.image, study.config.seed, store_of(study)
-    clips = cohort_of(study).clips
-    people = People(clips.loc[clips["split"].isin(("TRAIN", "VAL")), ["name", "patient", "split", "ef"]].reset_index(drop=True))
+    people = People(cohort_of(study).clips[["name", "patient", "split", "ef"]].reset_index(drop=True))
     split = store.index["split"].to_numpy()
-    train, held_out = np.flatnonzero(split == "TRAIN"), np.flatnonzero(split == "VAL")
+    train, held_out = np.flatnonzero(split == "TRAIN"), np.flatnonzero(split != "TRAIN")
     known = frames_of(store, train)
     mean, axes = known.mean(0), torch.pca_lowrank(known - known.mean(0), q=COMPONENTS, center=False)[2]
 
@@ -71,9 +70,7 @@ def main() -> None:
         return initial(study.config.init, "image", kind_of(section.network), section.network, tell=False)
 
     real = on_axes(frames_of(store, held_out))
-    # Fréchet distances of few rows are biased upwards, so the floor has as many training frames as images are drawn.
-    some = numpy_rng(SEED, "fine-tune floor").permutation(len(known))[: given.images]
-    floor = frechet(on_axes(known[torch.from_numpy(some)]), real)
+    floor = frechet(on_axes(known), real)
     for steps in given.steps:
         start, model, first = time.monotonic(), begin(), begin().state_dict()
         training = section.training.model_copy(update={"steps": steps})

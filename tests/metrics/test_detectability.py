@@ -37,7 +37,7 @@ def test_the_interval_has_width_where_every_clip_is_told_apart_and_counts_patien
     folds = folds_apart(range(40), range(40, 80), 2, 0)
     scores = [(np.ones(len(fold.test[0])), np.zeros(len(fold.test[1]))) for fold in folds]
     found = cross_fitted_auc(folds, scores, range(40), range(40, 80))
-    assert found.value == 1 and 0.85 < found.low < 0.99 and found.high == 1
+    assert found.value == 1 and 0.9 < found.low < 0.99 and found.high == 1
     few = cross_fitted_auc(folds, scores, np.arange(40) // 4, np.arange(40, 80) // 4)  # as many clips of a quarter of the patients
     assert few.low < found.low - 0.05
 
@@ -52,23 +52,6 @@ def test_the_interval_holds_one_half_without_a_difference():
         found = cross_fitted_auc(folds, [(score[:120][fold.test[0]], score[120:][fold.test[1]]) for fold in folds], one, other)
         held += found.low <= 0.5 <= found.high
     assert 0.94 * clips <= held
-
-
-@pytest.mark.parametrize(("patients", "dimensions"), [(60, 3), (120, 20)])
-def test_the_interval_holds_one_half_for_classifiers_that_were_fitted(patients, dimensions):
-    """Two folds learn from each other's clips, so their errors are nearly one: as two independent ones they held 0.5 in 81 to 88 %."""
-    rng, held, repeats = np.random.default_rng(2), 0, 250
-    one, other = np.arange(patients), np.arange(patients, 2 * patients)
-    folds = folds_apart(one, other, 2, 0)
-    for _ in range(repeats):
-        sides = rng.standard_normal((2, patients, dimensions))
-        scores = []
-        for fold in folds:
-            means = [side[rows].mean(0) for side, rows in zip(sides, fold.train, strict=True)]
-            scores.append(tuple(side[rows] @ (means[0] - means[1]) for side, rows in zip(sides, fold.test, strict=True)))
-        found = cross_fitted_auc(folds, scores, one, other)
-        held += found.low <= 0.5 <= found.high
-    assert held >= 0.93 * repeats
 
 
 def test_matched_takes_each_clip_once_with_the_least_difference():

@@ -19,7 +19,7 @@ def ef_by_stratum(study: Study) -> dict:
     {"reason": ...} where the clips as they are now were not evaluated.
     """
     if not study.done(STAGE):
-        return {"reason": "the stage evaluation was not carried out on these clips as they are now"}
+        return {"reason": f"the stage evaluation was not carried out on these clips ({study.why(STAGE)})"}
     folder = study.verified("evaluation", TABLE, METRICS)
     table, metrics = pd.read_parquet(folder / TABLE), read_json(folder / METRICS)
     return {"rows": strata(table["asked"].to_numpy(float), table["measured"].to_numpy(float)), "judge_slope": metrics.get("judge.slope")}

@@ -9,12 +9,13 @@ from echosynth.privacy.attacks import auc_interval
 from echosynth.privacy.multiple import excess
 from echosynth.privacy.risks import risk_of
 from echosynth.privacy.screen import Rate, rate
+from echosynth.privacy.tails import LEAST
 
 NO_COPY = "No copy of a training clip"
 CANARIES, PRIVACY, WEIGHTS = "Canaries", "Differential privacy", "Attacks on the weights"
 MOTION = "Motion: a beat copied to another heart"
 ALL_NEAR = "every near-copy of a patient"
-PLANTED, MOVED, COPYING = "Planted copies are caught", "Moved copies are caught", "Data copying (C_T)"
+PLANTED, COPYING = "Planted copies are caught", "Data copying (C_T)"
 REQUIRABLE = {"canaries": CANARIES, "dp": PRIVACY, "weights": WEIGHTS}
 PASSED, UNCLEAR, FAILED, SKIPPED = OUTCOMES = ("passed", "unclear", "failed", "skipped")
 OF_CLIPS, OF_WEIGHTS = "clips", "weights"
@@ -22,12 +23,9 @@ OF_CLIPS, OF_WEIGHTS = "clips", "weights"
 ERROR = 0.01  # chance that a verdict fails a release of fresh hearts, all its checks together
 NEARER_ERROR, NAMED_ERROR = 0.003, 0.002  # of it, for single clips that lie nearer than strangers come, and for more of them than strangers explain
 COPYING_ERROR = 0.00135  # of it, for a z below -3
-UNLIKE_Z = 3.0  # of C_T: synthetic clips this far from the training clips are no hearts of the cohort, and copies among them are hidden
-_TESTS = 3  # of an attack: its AUC above the limit, its AUC below one minus the limit, the members caught
 RULE = (
     "Passed: the whole 95 % interval of the figure lies on the good side of the limit. "
-    "Failed: the figure is shown to be beyond the limit, by an interval so wide that the checks of the clips together, and those of the weights together, fail a release of fresh hearts in "
-    "at most 1 % of cases each; or a clip lies as near to a training clip as planted copies do, and too few strangers are known to say that this is chance. "
+    "Failed: the figure is shown to be beyond the limit, by an interval so wide that all checks of a verdict together fail a release of fresh hearts in at most 1 % of cases. "
     "Unclear: neither is shown, as a rule because there are too few patients. Skipped: not examined. A verdict is open when no check of it failed. "
     "What is unclear or skipped is unknown, not fine."
 )
@@ -70,21 +68,18 @@ def decide(found: dict, section: AuditSection) -> Gate:
     dangers = [("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference")]
     # Intervals so wide that the checks whose figure is a sample's share what the three special ones leave.
     left = ERROR - NEARER_ERROR - NAMED_ERROR - COPYING_ERROR
-    moved = [row for row in found["planted"].get("planted", []) if row.get("required")]
-    tests = [len(screens) + len(dangers) + 2 + len(moved) + _TESTS * len(attacks[0]), max(_TESTS * len(attacks[1]), 1)]
-    wide, wide_weights = 1 - 2 * left / tests[0], 1 - 2 * ERROR / tests[1]
+    wide, wide_weights = 1 - 2 * left / (len(attacks[0]) + len(screens) + len(dangers) + 1), 1 - 2 * ERROR / max(len(attacks[1]), 1)
     checks = [
         _splits(found["splits"]),
         _no_copy(found["screening"], section),
         *(_rejections(name, found["screening"].get(key), section, wide) for name, key in screens),
         _planted(found["planted"], found["screening"].get("power", []), section, wide),
-        _moved(moved, section, wide),
         *(_attack(attack, section, wide) for attack in attacks[0]),
         *(Check(f"Membership, clips alone: {name}", SKIPPED, why) for name, why in found.get("attacks_left_out", {}).items()),
         *(_harm(name, found["harms"].get(key), section, wide) for name, key in dangers),
         _copying(found["harms"]["data_copying"], section),
         _canary(found["canaries"], section),
-        _private(found["differential_privacy"], section),
+        _private(found["differential_privacy"]),
         *(replace(_attack(attack, section, wide_weights), about=OF_WEIGHTS) for attack in attacks[1]),
     ]
     if not section.weights:
@@ -108,10 +103,6 @@ def _outcome(low: float, high: float, shown_low: float, limit: float) -> str:
     return FAILED if shown_low > limit else PASSED if high <= limit else UNCLEAR
 
 
-def _worse(*outcomes: str) -> str:
-    return max(outcomes, key=(PASSED, UNCLEAR, FAILED).index)
-
-
 def _alone(outcome: str, low: float, limit: float) -> str:
     return "; beyond the limit by itself, not at the level of all checks together" if outcome == UNCLEAR and low > limit else ""
 
@@ -128,7 +119,7 @@ def _splits(splits: dict) -> Check:
 
 
 def _no_copy(screening: dict, section: AuditSection) -> Check:
-    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies than strangers explain; with too few strangers to know how near they come (privacy/tails.py), for any such clip."""
+    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies than strangers explain; with fewer than `LEAST` strangers, for any such clip."""
     told = [screening[name] for name in ("calibrated", "judge")]
     copies, nearer = screening["copies"], screening["nearer"]
     seen = max((one["copies_caught"] for one in told), key=lambda caught: caught["low"])
@@ -136,22 +127,14 @@ def _no_copy(screening: dict, section: AuditSection) -> Check:
     if nearer:
         words += f"; {len(nearer)} of them nearer than any stranger comes{_names(nearer)}"
     many = any(one["named_p"] < NAMED_ERROR / len(told) for one in told)
-    unknown = bool(copies) and not all(one["law_known"] for one in told)
-    if unknown:
-        words += "; too few strangers are known to say whether that is chance"
-    elif copies:
+    unknown = bool(copies) and min(one["strangers"] for one in told) < LEAST
+    if copies and not unknown:
         words += f"; strangers would give as many with a chance of {min(one['named_p'] for one in told):.2g}"
-    words += f"; {_floor(seen['share'])} % (at least {_floor(seen['low'])} %) of {seen['count']} patients' planted near-copies are seen, every kind; of the worst, {_worst(told)}"
+    words += f"; {_floor(seen['share'])} % (at least {_floor(seen['low'])} %) of {seen['count']} patients' planted copies are seen, all kinds"
     assured = any(one["line_assured"] for one in told) or seen["low"] >= section.copy_recall
     if not assured:
         words += f": too few patients to say that {100 * section.copy_recall:g} % would be"
     return Check(NO_COPY, FAILED if nearer or many or unknown else UNCLEAR if copies or not assured else PASSED, words, "0 clips")
-
-
-def _worst(told: list[dict]) -> str:
-    """The near kind that the better of the screens sees least."""
-    kind = max((one["worst_kind"] for one in told), key=lambda kind: kind["low"])
-    return f"{kind['kind']}, {_floor(kind['share'])} % (at least {_floor(kind['low'])} %)"
 
 
 def _names(names: list[str]) -> str:
@@ -161,7 +144,7 @@ def _names(names: list[str]) -> str:
 def _rejections(name: str, told: dict | None, section: AuditSection, wide: float) -> Check:
     limit = f"{100 * section.max_excess:g} % beyond strangers"
     if told is None:
-        return Check(name, SKIPPED, "real or synthetic clips show no motion to this encoder: they are shorter than two seconds, or of too few frames a second", limit)
+        return Check(name, SKIPPED, "no clip lasts the two seconds that a beat takes to show", limit)
     rejected, beyond = told["rejected"], told["beyond"]
     count = round(rejected["share"] * rejected["count"])
     shown = excess(count, rejected["count"], told["patients"], told["allowed"], several=True, confidence=wide).low
@@ -192,18 +175,6 @@ def _planted(planted: dict, power: list[dict], section: AuditSection, wide: floa
         words += f"; worst kind: {worst['kind']}, {_floor(worst['recall'])} % ({worst['sample']}s)"
     ends = ends_of(planted.get("planted", []))
     return Check(PLANTED, outcome, (f"{ends}. Mildest copies: " if ends else "") + words, limit)
-
-
-def _moved(rows: list[dict], section: AuditSection, wide: float) -> Check:
-    """Copies that were moved, turned, enlarged, amplified, smoothed or reversed, as the stage reid planted them: the kind that is caught least decides."""
-    limit = f"{section.min_moved_recall * 100:g} % of patients, the worst kind"
-    if not rows:
-        return Check(MOVED, SKIPPED, "no moved copy was planted", limit)
-    worst = min(rows, key=lambda row: (row["low"], row["recall"]))
-    shown = min(rate(row["recall"] * row["patients"], row["patients"], wide).high for row in rows)
-    outcome = FAILED if shown < section.min_moved_recall else PASSED if worst["low"] >= section.min_moved_recall else UNCLEAR
-    words = f"{worst['kind']} {worst['strength']:g} is caught of {_floor(worst['recall'])} % ({_floor(worst['low'])} to {_floor(worst['high'])}) of {worst['patients']} patients ({worst['sample']}s), every other of {len(rows)} kinds as often or more often"
-    return Check(MOVED, outcome, words, limit)
 
 
 def ends_of(rows: list[dict], wanted: float = 0.95) -> str:
@@ -238,11 +209,8 @@ def _attack(attack: dict, section: AuditSection, wide: float) -> Check:
         return Check(name, SKIPPED, "no score", limit)
     words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {members} members, {strangers} strangers; "
     words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
-    shown = auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide)
-    # Whoever finds members the farther ones turns the attack round.
-    sides = (auc["low"], auc["high"], shown.low), (1 - auc["high"], 1 - auc["low"], 1 - shown.high)
-    outcome = _worse(*(_outcome(*side, section.max_auc) for side in sides))
-    words += _alone(outcome, max(low for low, *_ in sides), section.max_auc)
+    outcome = _outcome(auc["low"], auc["high"], auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide).low, section.max_auc)
+    words += _alone(outcome, auc["low"], section.max_auc)
     if strangers * caught["allowed"] < 1:  # of fewer strangers the line is the highest score, and says nothing of so few false alarms
         return Check(name, UNCLEAR if outcome == PASSED else outcome, words + f", too few strangers to know {caught['allowed'] * 100:g} %", limit)
     # The line was put on the strangers: members above it share its luck.
@@ -250,7 +218,7 @@ def _attack(attack: dict, section: AuditSection, wide: float) -> Check:
     level = (above + 1) / (strangers + 1)
     beyond = excess(hits, members, strangers, level)
     second = _outcome(beyond.low, beyond.high, excess(hits, members, strangers, level, confidence=wide).low, section.max_caught)
-    return Check(name, _worse(outcome, second), words, limit)
+    return Check(name, max(outcome, second, key=(PASSED, UNCLEAR, FAILED).index), words, limit)
 
 
 def _harm(name: str, told: dict | None, section: AuditSection, wide: float) -> Check:
@@ -273,20 +241,15 @@ def _copying(told: dict, section: AuditSection) -> Check:
     nearer = min(max(0.5 - told["z"] * sqrt((m + n + 1) / (12 * m * n)), 0.0), 1.0)
     found = auc_interval(nearer, m, n)
     words = f"z = {told['z']:.1f}: a synthetic clip is nearer to the training clips than a held-out patient in {100 * nearer:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f}) of pairs"
-    if told["z"] > UNLIKE_Z:
-        return Check(COPYING, UNCLEAR, f"{words}; synthetic clips lie apart from all hearts, and copies among them could not be seen in this figure", limit)
     return Check(COPYING, FAILED if told["z"] < section.min_copying_z else PASSED if found.high <= section.max_auc else UNCLEAR, words, limit)
 
 
-def _private(told: dict | None, section: AuditSection) -> Check:
-    """A bound above the limit is as good as none: unclear, or where it is required, failed."""
-    limit = f"epsilon {section.max_private_epsilon:g}"
+def _private(told: dict | None) -> Check:
     if told is None:
-        return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away", limit)
+        return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away")
     words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e}, patient by patient ({told['patients']})"
     outside = [item["item"][0].lower() + item["item"][1:] for item in told.get("coverage", ()) if item["how"] == "outside"]
-    outcome = PASSED if told["epsilon"] <= section.max_private_epsilon else FAILED if "dp" in section.required else UNCLEAR
-    return Check(PRIVACY, outcome, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]), limit)
+    return Check(PRIVACY, PASSED, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]))
 
 
 def _canary(told: dict | None, section: AuditSection) -> Check:

@@ -30,7 +30,9 @@ def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed
     one_size = [sorted(rng.permutation(side)[:count].tolist()) for side in sides]
     train, control = (torch.stack([still[patient] for patient in side]) for side in one_size)
     everyone, fresh = torch.stack([still[patient] for patient in sides[0]]), _fresh(real, synthetic, clip_of, still, sides[1])
-    found = {"singling_out": risks.risk(*_singled_out(train, control, made)).as_dict()} if count > 1 else {}
+    # "As near as": where one in twenty of the strangers' nearest neighbours among the synthetic samples is nearer.
+    line = float(np.quantile(nearest(control, made).scores[:, 0].numpy(), 0.95))
+    found = {"singling_out": risks.risk(*(risks.singled_out(made, rows, np.arange(len(rows)), line) for rows in (train, control))).as_dict()}
     ef = people.clips["ef"].to_numpy(float)
     guesses = [
         risks.inference(rows, ef[[clip_of[patient] for patient in side]], made, asked, TOLERANCE) for rows, side in zip((train, control), one_size, strict=True)
@@ -38,27 +40,14 @@ def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed
     found["inference"] = risks.risk(*guesses).as_dict()
     if linked := _linkable(real, synthetic, clip_of, still, one_size):
         found["linkability"] = risks.risk(*linked).as_dict()
-    loss = risks.privacy_loss(everyone, control, made, seed) if min(count, len(made)) > 1 else None
+    loss = risks.privacy_loss(everyone, control, made, seed)
     copying = risks.data_copying(_every_clip(people, real), fresh, made, seed)
     found |= {
-        "adversarial_accuracy": None if loss is None else {"train": loss.train, "held_out": loss.held_out, "privacy_loss": loss.loss},
+        "adversarial_accuracy": {"train": loss.train, "held_out": loss.held_out, "privacy_loss": loss.loss},
         "data_copying": {key: None if value != value else value for key, value in copying._asdict().items()} | {"synthetic": len(made), "held_out": len(fresh)},
         "authenticity": {"synthetic": risks.authenticity(made, everyone)._asdict(), "held_out": risks.authenticity(fresh, everyone)._asdict()},
     }
     return found | {"patients_a_side": count}
-
-
-def _singled_out(train: Tensor, control: Tensor, made: Tensor) -> list[np.ndarray]:
-    """Which of as many training patients and controls are singled out, by descriptions "as near as": where one in twenty strangers' nearest synthetic sample is nearer.
-
-    Whoever sets the line is not counted at it, or the controls would be singled out as often as the line says whatever the release is: of either half the line is that of the other half of the controls.
-    """
-    halves = [np.arange(len(control)) % 2 == half for half in (0, 1)]
-    hits = []
-    for half, other in (halves, halves[::-1]):
-        line = float(np.quantile(nearest(control[torch.from_numpy(other)], made).scores[:, 0].numpy(), 0.95))
-        hits.append([risks.singled_out(made, rows[torch.from_numpy(half)], np.arange(int(half.sum())), line) for rows in (train, control)])
-    return [np.concatenate(side) for side in zip(*hits, strict=True)]
 
 
 def _drawn(people: People, real: Looks, seed: int) -> dict[str, int]:

@@ -67,7 +67,7 @@ class People:
 
 LEFT_OUT = {
     "siamese": "the siamese encoder learnt from the members and began from nothing: to it they would look unlike strangers, whatever was released",
-    "motion": "real or synthetic clips show no motion to this encoder: they are shorter than two seconds, or of too few frames a second",
+    "motion": "no clip lasts the two seconds that a beat takes to be told",
 }
 
 

@@ -8,7 +8,6 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from echosynth.audit.gate import ALL_NEAR, NO_COPY, OF_CLIPS, ends_of
-from echosynth.audit.suspects import NAMING
 from echosynth.files import atomic_file, write_json
 from echosynth.report import figures
 from echosynth.report.facts import without_paths
@@ -43,8 +42,6 @@ def public(found: dict) -> dict:
         told["manifest"] = {name: {"size": entry["size"], "sha256": entry["sha256"]} for name, entry in told["manifest"].items()}
     for key in ("copies", "nearer"):
         told["screening"][key] = len(found["screening"][key])
-    for key in NAMING:
-        told["screening"].get(key, {}).pop("copy_threshold", None)  # often the score of one held-out patient
     words = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
     for check in told["gate"]["checks"]:
         if check["name"] == NO_COPY:

@@ -20,11 +20,11 @@ from echosynth.generative.objective import Generator, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.handmade import embed_handmade, embed_motion
-from echosynth.privacy.multiple import adjusted, excess, operating_point
+from echosynth.privacy.multiple import adjusted, excess, excess_p, operating_point
 from echosynth.privacy.planted import MOVED, NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
 from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.screen import Rate, Screen, rate, similarity
-from echosynth.privacy.tails import count_p, known, nearest_p
+from echosynth.privacy.tails import count_p, nearest_p
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.reid import original
@@ -57,10 +57,11 @@ class Planted:
 class Strangers:
     """How near held-out patients come to the gallery of a screen.
 
-    scores (M,): all draws of those who calibrate nothing. drawn (K,): one draw of each held-out patient, for the law of the nearest (privacy/tails.py).
+    scores (M,): all draws of those who calibrate nothing, of `patients` patients. drawn (K,): one draw of each held-out patient, for the law of the nearest (privacy/tails.py).
     """
 
     scores: np.ndarray
+    patients: int
     drawn: np.ndarray
 
 
@@ -80,7 +81,7 @@ def suspects(
     tested = known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy()
     frames = -(-int(screened["frames"].median()) // screens["calibrated"].every)  # of a synthetic clip, that the screen looks at
     strangers = {
-        "calibrated": Strangers(tested, screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
+        "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
         "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
     planted = _plant(study, people.clips, cohort, eyes, screens, quick)
@@ -110,11 +111,10 @@ def name_copies(
             continue
         scores, those = found["score"].reindex(range(clips), fill_value=-1.0).to_numpy(), strangers[name]
         told[name] |= _line(name, planted, those, recall)
-        named = scores >= told[name]["copy_threshold"]
+        named = scores > told[name]["copy_threshold"]
         told[name] |= {
             "named": int(named.sum()),
             "strangers": len(those.drawn),
-            "law_known": known(those.drawn),
             "named_p": count_p(int(named.sum()), clips, told[name]["copy_threshold"], those.drawn),
         }
         copied |= named
@@ -137,27 +137,24 @@ def _rejected(found: pd.DataFrame, screen: Screen) -> dict:
         "rejected": rate(count, judged)._asdict(),
         "allowed": screen.level,
         "patients": screen.n_patients,
+        "p_excess": excess_p(count, judged, screen.n_patients, screen.level, several=True),
         "beyond": excess(count, judged, screen.n_patients, screen.level, several=True)._asdict(),
     }
 
 
 def _line(name: str, planted: list[Planted], strangers: Strangers, recall: float) -> dict:
-    """The line from which on a screen names a clip a copy, and how many patients' planted copies reach it: all near kinds of a patient, and the worst kind.
-
-    The line is put on the copy of each patient that is seen least, so that one rank holds for all kinds together; the share of the patients who reach a line at their own r-th lowest score has the
-    same lower bound whether the line was put there or not (multiple.operating_point).
-    """
+    """The line above which a screen names a clip a copy, and how many patients' planted copies lie above it: all near kinds of a patient, and the worst kind."""
     scores = pd.DataFrame([(one.patient, one.kind, one.seen[name][0]) for one in planted if one.kind in NEAR], columns=["patient", "kind", "score"])
     kinds = {kind: group["score"].to_numpy() for kind, group in scores.groupby("kind", sort=False)}
-    least = scores.groupby("patient")["score"].min().to_numpy()
-    point = operating_point([least], strangers.scores, np.full(len(strangers.scores), 1.0), recall)
-    line = max(point.threshold, float(np.nextafter(strangers.scores.max(initial=-1.0), 2)))
-    worst = min(kinds, key=lambda kind: (kinds[kind] >= line).mean())
+    point = operating_point(list(kinds.values()), strangers.scores, np.full(len(strangers.scores), 1.0), recall)
+    line = max(point.threshold, float(strangers.scores.max(initial=-1.0)))
+    every = scores.groupby("patient")["score"].min().to_numpy() > line
+    worst = min(kinds, key=lambda kind: (kinds[kind] > line).mean())
     return {
         "copy_threshold": line,
         "line_assured": bool(point.assured and line <= point.threshold),
-        "copies_caught": rate(int((least >= line).sum()), len(least))._asdict(),
-        "worst_kind": {"kind": f"{worst.name} {worst.strength:g}", **rate(int((kinds[worst] >= line).sum()), len(kinds[worst]))._asdict()},
+        "copies_caught": rate(int(every.sum()), len(every))._asdict(),
+        "worst_kind": {"kind": f"{worst.name} {worst.strength:g}", **rate(int((kinds[worst] > line).sum()), len(kinds[worst]))._asdict()},
     }
 
 
@@ -192,7 +189,7 @@ def strangers_of(people: People, real: Looks, judge: Screen, frames: int, seed: 
         clip_of.setdefault(patients[place], int(place))
     tested = [float(best[owner == place].max()) for place in np.unique(owner) if split[place] == "TEST"]
     drawn = [float(best[owner == place][:frames].max()) for place in clip_of.values()]
-    return Strangers(np.array(tested), np.array(drawn))
+    return Strangers(np.array(tested), people.of_split("TEST"), np.array(drawn))
 
 
 def _plant(study: Study, clips: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:

@@ -51,11 +51,8 @@ def folds_apart(one: Sequence, other: Sequence, count: int, seed: int) -> list[F
 def cross_fitted_auc(folds: Sequence[Fold], scores: Sequence[tuple[np.ndarray, np.ndarray]], one: Sequence, other: Sequence) -> Auc:
     """The chance that a clip of one set scores above a clip of the other, both scored by the same network.
 
-    Scores of different networks have different scales, so only pairs within a fold are compared: without a difference between the sets the AUC is 0.5 on average.
-
-    The interval is Newcombe's, of as many patients of either set as a fold has. The clips of one patient count as copies of each other, and so do the folds: each network is scored on what
-    the others learnt from, so their errors go together (Bengio & Grandvalet 2004, J. Mach. Learn. Res. 5, 1089). Of two folds and a linear classifier they are one and the same: where the
-    halves differ by chance in the same direction, both AUCs are high. It has width at 1.
+    Scores of different networks have different scales, so only pairs within a fold are compared: without a difference between the sets the AUC is 0.5 on average. The interval is Newcombe's with the number of
+    patients of either set for its size, as if the clips of one patient were copies of each other. So it is rather too wide, and it has width at 1. It holds for these networks: another seed trains others.
 
     Args:
         folds: As `folds_apart` gave them.
@@ -69,7 +66,7 @@ def cross_fitted_auc(folds: Sequence[Fold], scores: Sequence[tuple[np.ndarray, n
     pairs = np.array([len(mine) * len(others) for mine, others in scores])
     values = np.array([mann_whitney(mine, others) for mine, others in scores])
     auc = float((pairs * np.nan_to_num(values)).sum() / pairs.sum())
-    return auc_interval(auc, *(len(np.unique(np.asarray(side).astype(str))) / len(folds) for side in (one, other)))
+    return auc_interval(auc, len(np.unique(np.asarray(one).astype(str))), len(np.unique(np.asarray(other).astype(str))))
 
 
 def matched(wanted: np.ndarray, offered: np.ndarray) -> np.ndarray:

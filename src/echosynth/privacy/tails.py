@@ -21,11 +21,6 @@ LEAST = 20  # strangers: of fewer than ten below the edge, the law is not known 
 _NODES = 120  # of the quadrature, a side
 
 
-def known(strangers: np.ndarray) -> bool:
-    """Whether the law of the nearest distances can be had from these strangers' highest cosines (K,)."""
-    return _law(np.sort(_distance(strangers))) is not None
-
-
 def nearest_p(scores: np.ndarray, strangers: np.ndarray) -> np.ndarray:
     """P(a stranger comes as near) for each of `scores` (N,), highest cosines of samples with a gallery: float64 (N,).
 
@@ -38,8 +33,8 @@ def nearest_p(scores: np.ndarray, strangers: np.ndarray) -> np.ndarray:
     k, edge, mean = law
     beyond = np.log(edge / np.maximum(distances, 1e-12))
     # Above the edge it is the conformal p, of k + 1 among K + 1.
-    conformal = (1 + np.searchsorted(others, distances, side="right")) / (len(others) + 1)
-    return np.where(beyond > 0, (k + 1) / (len(others) + 1) * (1 + np.maximum(beyond, 0) / (k * mean)) ** -k, conformal)
+    known = (1 + np.searchsorted(others, distances, side="right")) / (len(others) + 1)
+    return np.where(beyond > 0, (k + 1) / (len(others) + 1) * (1 + np.maximum(beyond, 0) / (k * mean)) ** -k, known)
 
 
 def count_p(count: int, samples: int, line: float, strangers: np.ndarray) -> float:
@@ -61,13 +56,9 @@ def count_p(count: int, samples: int, line: float, strangers: np.ndarray) -> flo
 
 
 def _law(distances: np.ndarray) -> tuple[int, float, float] | None:
-    """k, the edge and the mean of the k logarithms below it, of strangers' distances (K,), ascending; None where too few are known, or they do not vary.
-
-    A stranger at distance 0 is in the gallery, a patient of two splits: it says nothing about strangers, and the law is of the others.
-    """
-    distances = distances[distances > 0]
+    """k, the edge and the mean of the k logarithms below it, of strangers' distances (K,), ascending; None where too few are known, or they do not vary."""
     k = len(distances) // 2
-    if len(distances) < LEAST:
+    if len(distances) < LEAST or distances[0] == 0:
         return None
     mean = float(np.log(distances[k] / distances[:k]).mean())
     return (k, float(distances[k]), mean) if mean > 0 else None

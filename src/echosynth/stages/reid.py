@@ -114,9 +114,9 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     summary |= {"published_tau": published.tau, "published_expected_false_rejection": published.expected_false_rejection}
     summary |= _told("published_false_rejection", _by_patient(~published.screen(first["calibration"]).kept, patients[calibration]))
     summary |= _told("published_planted_recall", _recall(images.assign(flagged=~images["published"])))
-    groups = planted.groupby(["sample", "kind", "strength", "near", "required"], sort=False)
+    groups = planted.groupby(["sample", "kind", "strength", "near"], sort=False)
     summary["planted"] = [
-        dict(zip(("sample", "kind", "strength", "near", "required"), key, strict=True)) | dict(zip(("recall", "low", "high", "patients"), _recall(group), strict=True)) for key, group in groups
+        dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "patients"), _recall(group), strict=True)) for key, group in groups
     ]
     summary |= {"gallery_frames": len(screen.gallery), "n_calibration": screen.n_patients, "n_test": rejections["image"].count, "level": screen.level}
     if not screen.enough:
