@@ -102,9 +102,10 @@ def floors(cohort: Cohort, options: argparse.Namespace) -> None:
 
 
 def _halves(clips: pd.DataFrame, count: int, seed: int, draw: int) -> list[pd.DataFrame]:
-    """Two sets of at most `count` clips of different patients."""
-    order = numpy_rng(seed, "null", draw).permutation(clips["patient"].unique())
-    return [clips[clips["patient"].isin(part)].iloc[:count] for part in np.array_split(order, 2)]
+    """Two sets of at most `count` clips of different patients, drawn from all clips of either half of the patients."""
+    rng = numpy_rng(seed, "null", draw)
+    sides = [clips[clips["patient"].isin(part)] for part in np.array_split(rng.permutation(clips["patient"].unique()), 2)]
+    return [side.iloc[np.sort(rng.permutation(len(side))[:count])] for side in sides]
 
 
 def _cell(auc: Auc) -> str:

@@ -1,6 +1,7 @@
 """Does the screening see copies that were moved? Training clips of a cohort, copied in every way of privacy/planted.py, against a screen with the shipped networks.
 
-python -m benchmarks.moved COHORT                        kinds and strengths: share caught over patients, of frames and of videos; false rejections; identity
+python -m benchmarks.moved COHORT                        kinds and strengths: share caught over patients, of frames and of videos; false rejections; identity;
+                                                         and how far each kind of copy lies from its original, beside how far strangers lie (benchmarks/null.py takes it from here)
 python -m benchmarks.moved COHORT --encoder FOLDER       another re-identification encoder than the shipped one
 python -m benchmarks.moved COHORT --motion               beats on another heart, by the encoder of motion (privacy/handmade.py); on a simulated cohort also rendered ones,
                                                          and how near the true volume curves of strangers come to each other
@@ -12,8 +13,10 @@ import argparse
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,9 +34,10 @@ from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
 from echosynth.privacy.handmade import BAND, WINDOW, embed_motion
+from echosynth.privacy.multiple import operating_point
 from echosynth.privacy.neighbours import nearest, unit
 from echosynth.privacy.pairs import pair_auc
-from echosynth.privacy.planted import KINDS, VIDEO_KINDS, copies, transplant
+from echosynth.privacy.planted import KINDS, VIDEO_KINDS, Kind, copies, transplant
 from echosynth.privacy.screen import Rate, Screen, rate
 from echosynth.progress import progress
 from echosynth.randomness import numpy_rng
@@ -97,11 +101,41 @@ def screened(eye: Eye, patients: int) -> dict:
     lengths = {"image": 1, "video": -(-options.frames // options.every)}
     told = {"auc_visits": auc.visits, "auc_frames": auc.frames, "threshold": {name: screen.threshold(n) for name, n in lengths.items()}}
     told["false_rejection"] = {name: screen.false_rejection(strangers, test["patient"], n) for name, n in lengths.items()}
-    return told | {"caught": planted(eye, screen, lengths, patients)}
+    caught, copied = planted(eye, screen, lengths, patients)
+    return told | {"caught": caught, "distances": distances(screen, lengths, [screen.frame_scores(clip).numpy() for clip in strangers], copied)}
 
 
-def planted(eye: Eye, screen: Screen, lengths: dict[str, int], patients: int) -> dict[str, Rate]:
-    """The share of the patients whose copy is rejected, by sample, kind and strength; a patient has one of each. What is mixed in is a TEST patient's."""
+class Copied(NamedTuple):
+    """One planted copy: its highest cosine with the gallery, and the cosine of its first frame with the frame that it was made from."""
+
+    score: float
+    original: float
+
+
+def distances(screen: Screen, lengths: dict[str, int], strangers: list[np.ndarray], copied: dict[tuple[str, Kind], list[Copied]]) -> dict:
+    """How near copies and strangers come, as cosines and as distances d = sqrt(2 - 2 cosine) in parts of the median distance of strangers to the gallery (TEST patients, all draws)."""
+    found = {}
+    for sample, frames in lengths.items():
+        near = np.concatenate([np.lib.stride_tricks.sliding_window_view(clip, min(frames, len(clip))).max(1) for clip in strangers])
+        middle = np.sqrt(2 - 2 * np.median(near))
+
+        def row(cosines: Sequence[float], middle: float = middle) -> dict[str, float]:
+            values = {"median": float(np.median(cosines)), "5 %": float(np.quantile(cosines, 0.05))}
+            return values | {f"{name}, distance in parts": float(np.sqrt(max(2 - 2 * value, 0)) / middle) for name, value in values.items()}
+
+        kinds = {kind: copies for (of, kind), copies in copied.items() if of == sample and (kind.near or kind.required)}
+        line = operating_point([np.array([one.score for one in copies]) for kind, copies in kinds.items() if kind.near], near, np.full(len(near), 1.0), 0.95)
+        found[sample] = {
+            "strangers": {f"{100 * q:g} %": float(np.quantile(near, q)) for q in (0, 0.05, 0.5, 0.95, 1)},
+            "line of the near-copies": row([line.threshold]),
+            "to the original": {f"{kind.name} {kind.strength:g}": row([one.original for one in copies]) for kind, copies in kinds.items() if kind.name != "reversal"},
+            "to the gallery": {f"{kind.name} {kind.strength:g}": row([one.score for one in copies]) for kind, copies in kinds.items()},
+        }
+    return found
+
+
+def planted(eye: Eye, screen: Screen, lengths: dict[str, int], patients: int) -> tuple[dict[str, Rate], dict[tuple[str, Kind], list[Copied]]]:
+    """The share of the patients whose copy is rejected, by sample, kind and strength, and how near the copies lie; a patient has one of each. What is mixed in is a TEST patient's."""
     options, train, strangers = eye.options, eye.split("TRAIN"), eye.split("TEST")
     chosen = train.iloc[numpy_rng(1, "moved").permutation(len(train))].drop_duplicates("patient").head(patients)
 
@@ -112,17 +146,21 @@ def planted(eye: Eye, screen: Screen, lengths: dict[str, int], patients: int) ->
         for sample, count, kinds in (("image", 1, KINDS), ("video", options.frames, (*KINDS, *VIDEO_KINDS))):
             rng = numpy_rng(1, f"moved copy {clip['name']}", count)
             source, stranger = (original(eye.cohort, one, count, options.fps, SIZE, rng) for one in (clip, other))
+            first = eye.embed(source[:1])
             for kind, (made,) in copies([source], [rng], eye.autoencoder, kinds, [stranger]):
-                found[sample, kind.name, kind.strength] = not screen.verdict(eye.embed(screen.looked_at(made)), sample).kept
+                seen = eye.embed(screen.looked_at(made))
+                verdict = screen.verdict(seen, sample)
+                found[sample, kind] = not verdict.kept, Copied(verdict.score, float(seen[0] @ first[0]))
         return found
 
-    hits: dict[tuple, list[bool]] = {}
+    hits: dict[tuple[str, Kind], list[tuple[bool, Copied]]] = {}
     with progress("planted copies", len(chosen)) as advance:
         for found in each(of_clip, range(len(chosen)), eye.autoencoder, eye.encoder):
-            for key, flagged in found.items():
-                hits.setdefault(key, []).append(flagged)
+            for key, seen in found.items():
+                hits.setdefault(key, []).append(seen)
             advance()
-    return {f"{sample}, {kind} {strength:g}": rate(sum(flags), len(flags)) for (sample, kind, strength), flags in hits.items()}
+    caught = {f"{sample}, {kind.name} {kind.strength:g}": rate(sum(flag for flag, _ in seen), len(seen)) for (sample, kind), seen in hits.items()}
+    return caught, {key: [copied for _, copied in seen] for key, seen in hits.items()}
 
 
 def motion(cohort: Cohort, options: ScreenSection, patients: int) -> dict:

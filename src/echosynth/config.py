@@ -192,12 +192,14 @@ class AuditSection(Section):
     )
     copy_recall: float = Field(0.95, gt=0, lt=1, description="of planted near-copies that the line for naming a copy catches")
     min_recall: float = Field(0.95, ge=0, le=1, description="of planted near-copies that the screen has to catch")
-    max_auc: float = Field(0.55, ge=0.5, le=1, description="of any membership attack")
+    min_moved: float = Field(0.9, ge=0, le=1, description="of copies that were moved, turned, enlarged, amplified or smoothed, that the screen has to catch; the worst kind decides")
+    max_auc: float = Field(0.55, ge=0.5, le=1, description="of any membership attack; below one half as far: an attacker turns the score round")
     max_caught: float = Field(0.05, ge=0, le=1, description="members caught at 1 % false alarms")
     max_excess: float = Field(0.05, ge=0, le=1, description="clips that a screen rejects beyond what it rejects of strangers")
     max_risk: float = Field(0.1, ge=0, le=1, description="singling out, linkability, inference, beyond the control")
     min_copying_z: float = Field(-3.0, le=0, description="of C_T")
     max_epsilon: float = Field(1.0, ge=0, le=_WEIGHT, description="lower bound that canaries may show")
+    max_dp_epsilon: float = Field(10.0, ge=0, le=_WEIGHT, description="that the generators may have spent where they were trained with differential privacy")
     required: tuple[Literal["canaries", "dp", "weights"], ...] = Field(
         (), description="checks without which there is no release; else they may be skipped, which the passport tells"
     )

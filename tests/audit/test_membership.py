@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from echosynth.audit import harms
-from echosynth.audit.gate import ALL_NEAR, decide, ends_of
+from echosynth.audit.gate import ALL_NEAR, _tests, decide, ends_of
 from echosynth.audit.looks import Looks, centroids
 from echosynth.audit.membership import People, best_windows, dataset_attacks, left_out, weight_attacks
 from echosynth.config import AuditSection
@@ -47,23 +47,26 @@ def caught(hits, patients):
     return {"screen": "calibrated", "kind": ALL_NEAR, "strength": 1.0, "near": True} | rate(hits, patients)._asdict()
 
 
+NAMED = {"copies_caught": rate(72, 72)._asdict(), "worst_kind": {"kind": "crop 1.02", **rate(72, 72)._asdict()}}
+
+
 def audited(people, real, synthetic, asked, copies=()):
     attacks, _ = dataset_attacks(people, real, synthetic, asked, 0)
     good = {
         "rejected": rate(1, 100)._asdict(),
         "allowed": 0.03,
         "patients": 60,
-        "p_excess": 0.5,
         "beyond": {"share": 0.0, "low": 0.0, "high": 0.04},
         "named": len(copies),
         "named_p": 1e-4 if copies else 1.0,
         "strangers": 60,
+        "duplicates": 0,
+        "law_known": True,
         "line_assured": True,
-        "copies_caught": rate(72, 72)._asdict(),
     }
     return {
         "splits": {"patients_known": True, "in_two_splits": 0, "of_split": {}},
-        "screening": {"clips": 100, "copies": list(copies), "nearer": [], "calibrated": good, "judge": dict(good), "power": [caught(72, 72)]},
+        "screening": {"clips": 100, "copies": list(copies), "nearer": [], "moved": [], "moved_p": 1.0, "calibrated": good, "judge": dict(good), "power": [caught(72, 72)]} | NAMED,
         "planted": {},
         "attacks": [attack.as_dict() for attack in attacks],
         "harms": harms.harms(people, real, synthetic, asked, 0),
@@ -118,6 +121,7 @@ def test_one_copy_closes_the_gate_and_is_named():
         ({"canaries": {"epsilon": 0.3, "correct": 15, "guesses": 20, "canaries": 20}}, "Canaries", "unclear"),
         ({}, "Differential privacy", "skipped"),
         ({"differential_privacy": {"epsilon": 7.9, "delta": 1e-4, "patients": 90}}, "Differential privacy", "passed"),
+        ({"differential_privacy": {"epsilon": 10.1, "delta": 1e-4, "patients": 90}}, "Differential privacy", "failed"),
     ],
 )
 def test_checks(change, name, outcome):
@@ -130,6 +134,54 @@ def test_recall_is_judged_by_its_interval_over_patients(hits, patients, outcome)
     found = audited(*world(copies=False))
     found["screening"]["power"] = [caught(hits, patients)]
     assert outcomes(found)[1]["Planted copies are caught"] == outcome
+
+
+def moved(kind, strength, hits, patients, **more):
+    """A row of the power table: of so many patients the screen that filtered catches this copy."""
+    return {"screen": "calibrated", "kind": kind, "strength": strength, "near": False, "required": True} | rate(hits, patients)._asdict() | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        ([moved("shift", 3, 72, 72), moved("reversal", 1, 70, 72)], "passed"),  # 90.3 to 99.7
+        ([moved("shift", 3, 72, 72), moved("reversal", 1, 67, 72)], "unclear"),
+        ([moved("shift", 3, 72, 72), moved("shift", 6, 10, 72)], "failed"),
+        ([moved("shift", 3, 72, 72), moved("noise", 20, 0, 72), moved("shift", 6, 0, 72, screen="judge")], "passed"),  # neither is asked for
+        ([], "skipped"),
+    ],
+)
+def test_moved_copies_are_judged_by_the_worst_kind(rows, outcome):
+    """They decided nothing before, and the text said that the screening had to catch them."""
+    found = audited(*world(copies=False))
+    found["screening"]["power"] += rows
+    opened, checks = outcomes(found)
+    assert checks["Moved copies are caught"] == outcome and opened == (outcome != "failed")
+    images = [{"sample": "image", "kind": row["kind"], "strength": row["strength"], "near": False, "recall": row["share"], "low": row["low"], "high": row["high"], "patients": row["count"]} for row in rows]
+    found["planted"], found["screening"]["power"] = {"planted": [row for row in images if row["kind"] != "reversal"]}, [caught(72, 72)]
+    if outcome == "failed":
+        check = next(check for check in decide(found, AuditSection()).checks if check.name == "Moved copies are caught")
+        assert check.outcome == "failed" and "shift 6, images" in check.words and "no moved clip was planted" in check.words and check.limit == "90 % of patients, the worst kind"
+
+
+def test_every_test_has_its_share_of_the_error():
+    """An attack fails by its AUC on either side and by the members caught: three tests, which were counted as one."""
+    few, many = attack(0.5, 60, 60), attack(0.5, 200, 200)
+    assert [_tests(few), _tests(many), _tests(many | {"auc": dict.fromkeys(("value", "low", "high"))})] == [2, 3, 0]
+    found, p, value = audited(*world(copies=False)), {}, 0.74
+    for attacks in (1, 20):
+        gate = decide(found | {"attacks": [attack(value, 60, 60), *[attack(0.5, 60, 60) | {"name": f"other {k}"} for k in range(attacks - 1)]]}, AuditSection())
+        p[attacks] = next(check.outcome for check in gate.checks if check.name.endswith("votes"))
+    assert p == {1: "failed", 20: "unclear"}
+
+
+def test_clips_that_are_unlike_hearts_do_not_pass_as_no_copies():
+    """tests/audit/test_null.py has such a release, three copies in ten and the rest noise: z was +5, and passed."""
+    for z, outcome in ((5.1, "unclear"), (1.0, "passed"), (-2.0, "unclear"), (-3.1, "failed")):
+        found = audited(*world(copies=False))
+        found["harms"]["data_copying"] |= {"z": z, "synthetic": 700, "held_out": 200}
+        check = next(check for check in decide(found, AuditSection()).checks if check.name == "Data copying (C_T)")
+        assert check.outcome == outcome and ("farther from all hearts" in check.words) == (z > 3) and check.limit == "z from -3 to 3; 55 % of pairs"
 
 
 def test_no_copy_planted_is_a_failure():
@@ -163,9 +215,13 @@ def attack(value, members, strangers, threat="dataset", caught=0.0):
     ("value", "people", "outcome"),
     [
         (0.47, 20, "unclear"),  # 0.30 to 0.65: the limit lies within
+        (0.30, 60, "unclear"),  # 0.21 to 0.39: members score lower, which an attacker turns round
+        (0.20, 60, "failed"),
+        (0.40, 1277, "failed"),
+        (0.47, 1277, "unclear"),
         (0.50, 60, "unclear"),
         (0.50, 1277, "passed"),
-        (0.66, 60, "unclear"),  # beyond the limit by itself, not at the level of all checks together
+        (0.70, 60, "unclear"),  # beyond the limit by itself, not at the level of all checks together
         (0.80, 60, "failed"),
         (0.60, 1277, "failed"),
     ],
@@ -174,8 +230,8 @@ def test_passed_failed_and_unclear_follow_one_rule(value, people, outcome):
     found = audited(*world(copies=False)) | {"attacks": [attack(value, people, people)]}
     gate = decide(found, AuditSection())
     check = next(check for check in gate.checks if "votes" in check.name)
-    assert check.outcome == outcome and check.limit == "AUC 0.55; 5 % caught" and "Passed: the whole 95 % interval" in gate.rule
-    assert ("not at the level of all checks together" in check.words) == (value == 0.66)
+    assert check.outcome == outcome and check.limit == "AUC 0.45 to 0.55; 5 % caught" and "Passed: the whole 95 % interval" in gate.rule
+    assert ("not at the level of all checks together" in check.words) == (value in (0.3, 0.7))
     assert sum(gate.counts.values()) == len(gate.checks) and gate.counts["failed"] == (outcome == "failed")
 
 
@@ -201,14 +257,26 @@ def test_members_above_a_line_that_strangers_drew_share_its_luck():
 def test_copies_that_strangers_explain_are_unclear_and_others_close_the_gate():
     found = audited(*world(copies=False), copies=("0X17", "0X18"))
     screening = found["screening"]
-    cases = [({"named_p": 0.4}, [], "unclear"), ({"named_p": 1e-4}, [], "failed"), ({"named_p": 0.4}, ["0X18"], "failed"), ({"named_p": 0.4, "strangers": 19}, [], "failed")]
-    for changes, nearer, outcome in cases:
+    cases = [
+        ({"named_p": 0.4}, [], "unclear", True),
+        ({"named_p": 1e-4}, [], "failed", False),
+        ({"named_p": 0.4}, ["0X18"], "failed", False),
+        ({"named_p": 1.0, "strangers": 19, "law_known": False}, [], "unclear", False),  # nobody can say what chance names: that opens nothing
+    ]
+    for changes, nearer, outcome, opens in cases:
         parts = {name: screening[name] | {"named_p": 0.5} | changes for name in ("calibrated", "judge")}
-        assert outcomes(found | {"screening": screening | parts | {"nearer": nearer}})[1]["No copy of a training clip"] == outcome
+        gate = decide(found | {"screening": screening | parts | {"nearer": nearer}}, AuditSection())
+        assert next(check.outcome for check in gate.checks if check.name == "No copy of a training clip") == outcome
+        assert gate.clips.open == opens and (opens or gate.clips.reasons[0].startswith("No copy of a training clip"))
+        assert "One unclear check closes it all the same" in gate.rule
     none = screening | {"copies": []} | {name: screening[name] | {"named_p": 1.0, "named": 0} for name in ("calibrated", "judge")}
     assert outcomes(found | {"screening": none})[1]["No copy of a training clip"] == "passed"
-    few = {name: none[name] | {"line_assured": False, "copies_caught": rate(24, 24)._asdict()} for name in ("calibrated", "judge")}
+    few = {name: none[name] | {"line_assured": False} for name in ("calibrated", "judge")} | {"copies_caught": rate(24, 24)._asdict()}
     assert outcomes(found | {"screening": none | few})[1]["No copy of a training clip"] == "unclear"
+    for strangers, opens in ((19, True), (60, False)):  # of enough strangers without a law the line itself is worth nothing
+        lawless = {name: none[name] | {"law_known": False, "strangers": strangers} for name in ("calibrated", "judge")}
+        assert outcomes(found | {"screening": none | lawless})[0] == opens
+        assert outcomes(found | {"screening": none | lawless})[1]["No copy of a training clip"] == "unclear"
 
 
 def test_where_a_line_of_changes_ends_is_rounded_down():
@@ -262,7 +330,7 @@ def test_an_eye_that_learnt_from_members_is_left_out_and_the_gate_says_so():
 def test_motion_that_nobody_could_judge_is_not_called_fine():
     found = audited(*world(copies=False))
     assert "motion" not in found["screening"] and outcomes(found)[1]["Motion: a beat copied to another heart"] == "skipped"
-    found["screening"]["motion"] = {"rejected": rate(40, 100)._asdict(), "allowed": 0.03, "patients": 60, "p_excess": 1e-9, "beyond": {"share": 0.4, "low": 0.2, "high": 0.5}}
+    found["screening"]["motion"] = {"rejected": rate(40, 100)._asdict(), "allowed": 0.03, "patients": 60, "beyond": {"share": 0.4, "low": 0.2, "high": 0.5}}
     assert outcomes(found)[1]["Motion: a beat copied to another heart"] == "failed"
 
 

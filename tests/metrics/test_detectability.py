@@ -1,7 +1,9 @@
 """Folds with patients apart, the AUC within them, its interval, and clips matched by EF: worked numbers and simulated nulls."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from benchmarks.detectability import _halves
 
 from echosynth.metrics.detectability import Fold, cross_fitted_auc, folds_apart, matched
 
@@ -37,7 +39,7 @@ def test_the_interval_has_width_where_every_clip_is_told_apart_and_counts_patien
     folds = folds_apart(range(40), range(40, 80), 2, 0)
     scores = [(np.ones(len(fold.test[0])), np.zeros(len(fold.test[1]))) for fold in folds]
     found = cross_fitted_auc(folds, scores, range(40), range(40, 80))
-    assert found.value == 1 and 0.9 < found.low < 0.99 and found.high == 1
+    assert found.value == 1 and 0.85 < found.low < 0.99 and found.high == 1
     few = cross_fitted_auc(folds, scores, np.arange(40) // 4, np.arange(40, 80) // 4)  # as many clips of a quarter of the patients
     assert few.low < found.low - 0.05
 
@@ -54,7 +56,32 @@ def test_the_interval_holds_one_half_without_a_difference():
     assert 0.94 * clips <= held
 
 
+@pytest.mark.parametrize(("count", "dims", "folds"), [(60, 3, 2), (120, 20, 2), (120, 3, 5), (240, 3, 2)])
+def test_the_interval_holds_one_half_for_a_classifier_that_was_fitted(count, dims, folds):
+    """Without the excess it held it in 81 to 88 % of such nulls: folds learn from each other's patients."""
+    rng, held, repeats = np.random.default_rng(2), 0, 300
+    for repeat in range(repeats):
+        one, other = rng.standard_normal((2, count, dims))
+        dealt, scores = folds_apart(range(count), range(count, 2 * count), folds, repeat), []
+        for fold in dealt:
+            known = one[fold.train[0]], other[fold.train[1]]
+            weights = np.linalg.solve(np.cov(np.concatenate(known).T), known[0].mean(0) - known[1].mean(0))  # Fisher's discriminant
+            scores.append((one[fold.test[0]] @ weights, other[fold.test[1]] @ weights))
+        found = cross_fitted_auc(dealt, scores, range(count), range(count, 2 * count))
+        held += found.low <= 0.5 <= found.high
+    assert held >= 0.93 * repeats
+
+
 def test_matched_takes_each_clip_once_with_the_least_difference():
     offered = np.array([80.0, 61.0, 30.0, 60.0, 20.0])
     assert matched(np.array([60.0, 60.0, 31.0]), offered).tolist() == [1, 2, 3]
     assert matched(np.array([25.0, 70.0]), offered).tolist() in ([1, 2], [1, 4])
+
+
+def test_the_floors_of_the_benchmark_are_drawn_from_the_whole_cohort():
+    """The first clips of the table were taken before: of 20 floors each was of much the same clips."""
+    clips = pd.DataFrame({"patient": np.repeat(np.arange(100), 2), "row": np.arange(200)})
+    drawn = [set(pd.concat(_halves(clips, 20, 0, draw))["row"]) for draw in range(40)]
+    assert len(set.union(*drawn)) == 200
+    one, other = _halves(clips, 20, 0, 0)
+    assert len(one) == len(other) == 20 and not set(one["patient"]) & set(other["patient"])

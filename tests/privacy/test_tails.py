@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echosynth.privacy.tails import LEAST, count_p, nearest_p
+from echosynth.privacy.tails import DUPLICATE_ERROR, LEAST, count_p, nearest_p, nearest_stranger
 
 
 def cosines(distances):
@@ -16,12 +16,12 @@ def power_law(rng, count, dimension=6, scale=0.6):
 
 
 def test_by_hand():
-    """20 strangers at 0.4 sqrt(e)^-i: the edge is the eleventh nearest, the ten below it are 1/2, 1, ... 5 in logarithms: mean 2.75."""
-    strangers = cosines(0.4 * np.exp(-np.arange(20) / 2))
-    edge = 0.4 * np.exp(-9 / 2)
-    found = nearest_p(cosines([edge * np.exp(-11.0), edge * np.exp(-2.75), 0.39]), strangers)
-    assert found == pytest.approx([11 / 21 * (1 + 11 / 27.5) ** -10, 11 / 21 * 1.1**-10, 20 / 21], rel=2e-3)
-    assert count_p(1, 1, float(cosines(edge * np.exp(-2.75))), strangers) == pytest.approx(found[1], rel=0.02)
+    """20 strangers at 0.4 e^(-i/4): the edge is the eleventh nearest, the ten below it are 1/4, 1/2, ... 5/2 in logarithms: mean 1.375."""
+    strangers = cosines(0.4 * np.exp(-np.arange(20) / 4))
+    edge = 0.4 * np.exp(-9 / 4)
+    found = nearest_p(cosines([edge * np.exp(-5.5), edge * np.exp(-1.375), 0.39]), strangers)
+    assert found == pytest.approx([11 / 21 * (1 + 5.5 / 13.75) ** -10, 11 / 21 * 1.1**-10, 20 / 21], rel=2e-3)
+    assert count_p(1, 1, float(cosines(edge * np.exp(-1.375))), strangers) == pytest.approx(found[1], rel=0.02)
 
 
 def test_too_few_strangers_say_nothing():
@@ -51,3 +51,27 @@ def test_copies_among_fresh_clips_stand_out():
     assert nearest_p(cosines([made.min() / 10]), strangers)[0] * 700 < 0.003
     line = float(cosines(0.5 * np.sqrt(2 - 2 * strangers.max())))
     assert count_p(14, 700, line, strangers) < 0.001 < count_p(1, 700, line, strangers)
+
+
+@pytest.mark.parametrize("duplicates", [[1.0], [0.999999, 0.99999], [1.0, 1.0, 0.9999]])
+def test_held_out_duplicates_of_training_clips_do_not_switch_the_search_off(duplicates):
+    """With one at cosine 1, 210 copies of 700 at cosine 0.999 had p = 1, and without it 5e-18."""
+    strangers = cosines(power_law(np.random.default_rng(3), 60))
+    both = np.append(strangers, duplicates)
+    assert count_p(210, 700, 0.999, strangers) < 1e-6 and nearest_p(np.array([0.99999]), strangers)[0] < 1e-3
+    assert count_p(210, 700, 0.999, both) == count_p(210, 700, 0.999, strangers)
+    assert nearest_p(np.array([0.99999]), both) == nearest_p(np.array([0.99999]), strangers)
+    found = nearest_stranger(both)
+    assert found.duplicates == len(duplicates) and found.known and strangers.max() < found.limit <= min(duplicates)
+
+
+def test_strangers_are_seldom_taken_for_duplicates():
+    rng, trials = np.random.default_rng(4), 2000
+    found = [nearest_stranger(cosines(power_law(rng, 60, dimension))) for dimension in (2, 6) for _ in range(trials // 2)]
+    assert sum(one.duplicates > 0 for one in found) <= trials * DUPLICATE_ERROR + 3 * np.sqrt(trials * DUPLICATE_ERROR)
+    assert all(one.known for one in found)
+
+
+def test_strangers_without_a_law_are_said_to_have_none():
+    assert not nearest_stranger(np.full(40, 0.9)).known and not nearest_stranger(np.ones(40)).known
+    assert nearest_stranger(np.ones(40)).duplicates == 40 and nearest_stranger(np.array([0.3, 0.5])) == (np.inf, 0, False)

@@ -13,7 +13,7 @@ from echosynth.audit.chain import MODELS, bindings, chain, manifest_of_release, 
 from echosynth.audit.gate import decide
 from echosynth.audit.looks import look
 from echosynth.audit.membership import People, dataset_attacks, left_out, weight_attacks
-from echosynth.audit.passport import LEDGER, write_passport
+from echosynth.audit.passport import FILTER, LEDGER, write_passport
 from echosynth.audit.pixels import learn_pixels
 from echosynth.audit.suspects import Eyes, suspects
 from echosynth.cohort.check import TRUTH, VIDEOS
@@ -87,7 +87,7 @@ def audit(study: Study, quick: bool = False) -> dict:
         "splits": splits(cohort),
         "screening": about,
         "planted": {
-            key: value for key, value in study.summary("reid")["summary"].items() if key.startswith(("planted", "false_rejection", "published", "auc", "warning", "level"))
+            key: value for key, value in study.summary("reid")["summary"].items() if key.startswith(("planted", "false_rejection", "published", "auc", "warning", "level", *FILTER))
         },
         "attacks": [attack.as_dict() for attack in attacks],
         "attacks_left_out": left_out(real, synthetic),

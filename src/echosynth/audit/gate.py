@@ -1,12 +1,14 @@
 """The gate: which checks a release has to pass, and whether it does. One rule for all of them (`RULE`)."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import log, sqrt
 
 from echosynth.config import AuditSection
 from echosynth.privacy.attacks import auc_interval
 from echosynth.privacy.multiple import excess
+from echosynth.privacy.planted import KINDS, VIDEO_KINDS
 from echosynth.privacy.risks import risk_of
 from echosynth.privacy.screen import Rate, rate
 from echosynth.privacy.tails import LEAST
@@ -15,7 +17,8 @@ NO_COPY = "No copy of a training clip"
 CANARIES, PRIVACY, WEIGHTS = "Canaries", "Differential privacy", "Attacks on the weights"
 MOTION = "Motion: a beat copied to another heart"
 ALL_NEAR = "every near-copy of a patient"
-PLANTED, COPYING = "Planted copies are caught", "Data copying (C_T)"
+PLANTED, MOVED_COPIES, COPYING = "Planted copies are caught", "Moved copies are caught", "Data copying (C_T)"
+NAMING = ("calibrated", "judge")  # screens that name copies: strangers beat alike, so motion names nobody
 REQUIRABLE = {"canaries": CANARIES, "dp": PRIVACY, "weights": WEIGHTS}
 PASSED, UNCLEAR, FAILED, SKIPPED = OUTCOMES = ("passed", "unclear", "failed", "skipped")
 OF_CLIPS, OF_WEIGHTS = "clips", "weights"
@@ -23,23 +26,29 @@ OF_CLIPS, OF_WEIGHTS = "clips", "weights"
 ERROR = 0.01  # chance that a verdict fails a release of fresh hearts, all its checks together
 NEARER_ERROR, NAMED_ERROR = 0.003, 0.002  # of it, for single clips that lie nearer than strangers come, and for more of them than strangers explain
 COPYING_ERROR = 0.00135  # of it, for a z below -3
+PLANTED_ERROR = 0.001  # of it, for all kinds of planted copies together
+UNLIKE = 3.0  # C_T above which the release is unlike hearts, and copies in it can hide
 RULE = (
     "Passed: the whole 95 % interval of the figure lies on the good side of the limit. "
-    "Failed: the figure is shown to be beyond the limit, by an interval so wide that all checks of a verdict together fail a release of fresh hearts in at most 1 % of cases. "
+    "Failed: the figure is shown to be beyond the limit, by an interval so wide that all checks of the clips together fail a release of fresh hearts in at most 1 % of cases, "
+    "and all checks of the weights in at most 1 % besides. "
     "Unclear: neither is shown, as a rule because there are too few patients. Skipped: not examined. A verdict is open when no check of it failed. "
-    "What is unclear or skipped is unknown, not fine."
+    "One unclear check closes it all the same: clips that are named copies where too few strangers are known to say whether chance would name as many. "
+    "What else is unclear or skipped is unknown, not fine."
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what it asks, its outcome (one of `OUTCOMES`), the figures in words, the limit in words (empty: none), and which verdict it belongs to."""
+    """One check: what it asks, its outcome (one of `OUTCOMES`), the figures in words, the limit in words (empty: none), which verdict it belongs to, and whether it closes that verdict though
+    it is unclear."""
 
     name: str
     outcome: str
     words: str
     limit: str = ""
     about: str = OF_CLIPS
+    closes: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,20 +75,25 @@ def decide(found: dict, section: AuditSection) -> Gate:
     attacks = [[attack for attack in found["attacks"] if (attack["threat"] == "dataset") == clips] for clips in (True, False)]
     screens = [("Calibrated screen, now", "calibrated"), ("Judge that took no part in the filtering", "judge"), (MOTION, "motion")]
     dangers = [("Singling out", "singling_out"), ("Linkability", "linkability"), ("Inference of the EF", "inference")]
-    # Intervals so wide that the checks whose figure is a sample's share what the three special ones leave.
-    left = ERROR - NEARER_ERROR - NAMED_ERROR - COPYING_ERROR
-    wide, wide_weights = 1 - 2 * left / (len(attacks[0]) + len(screens) + len(dangers) + 1), 1 - 2 * ERROR / max(len(attacks[1]), 1)
+    # Intervals so wide that all tests whose figure is a sample's share what the special ones leave. Canaries take none of it: of a model without a leak their bound is 0, far below the limit.
+    left = ERROR - NEARER_ERROR - NAMED_ERROR - COPYING_ERROR - PLANTED_ERROR
+    tests = [sum(map(_tests, of_threat)) for of_threat in attacks]
+    wide, wide_weights = 1 - 2 * left / (tests[0] + len(screens) + len(dangers)), 1 - 2 * ERROR / max(tests[1], 1)
+    rates = _planted_rates(found["planted"], found["screening"].get("power", []))
+    moved = _moved_rates(found["planted"], found["screening"].get("power", []))
+    wide_planted = 1 - 2 * PLANTED_ERROR / max(len(rates) + len(moved), 1)
     checks = [
-        _splits(found["splits"]),
+        _splits(found["splits"], found["screening"]),
         _no_copy(found["screening"], section),
-        *(_rejections(name, found["screening"].get(key), section, wide) for name, key in screens),
-        _planted(found["planted"], found["screening"].get("power", []), section, wide),
+        *(_rejections(name, found["screening"].get(key), section, wide, found["screening"].get("no_motion", "")) for name, key in screens),
+        _planted(found["planted"], rates, section, wide_planted),
+        _moved(moved, section, wide_planted),
         *(_attack(attack, section, wide) for attack in attacks[0]),
         *(Check(f"Membership, clips alone: {name}", SKIPPED, why) for name, why in found.get("attacks_left_out", {}).items()),
         *(_harm(name, found["harms"].get(key), section, wide) for name, key in dangers),
         _copying(found["harms"]["data_copying"], section),
         _canary(found["canaries"], section),
-        _private(found["differential_privacy"]),
+        _private(found["differential_privacy"], section),
         *(replace(_attack(attack, section, wide_weights), about=OF_WEIGHTS) for attack in attacks[1]),
     ]
     if not section.weights:
@@ -90,7 +104,7 @@ def decide(found: dict, section: AuditSection) -> Gate:
         for c in checks
     ]
     counts = Counter(check.outcome for check in checks)
-    failed = {about: tuple(f"{c.name}: {c.words}" for c in checks if c.outcome == FAILED and c.about == about) for about in (OF_CLIPS, OF_WEIGHTS)}
+    failed = {about: tuple(f"{c.name}: {c.words}" for c in checks if (c.outcome == FAILED or c.closes) and c.about == about) for about in (OF_CLIPS, OF_WEIGHTS)}
     unknown = () if section.weights and attacks[1] else ("the weights were not attacked (audit.weights): do not share them",)
     of_weights = failed[OF_CLIPS] + failed[OF_WEIGHTS] + unknown  # whoever has the weights can draw the clips
     return Gate(
@@ -107,7 +121,7 @@ def _alone(outcome: str, low: float, limit: float) -> str:
     return "; beyond the limit by itself, not at the level of all checks together" if outcome == UNCLEAR and low > limit else ""
 
 
-def _splits(splits: dict) -> Check:
+def _splits(splits: dict, screening: dict) -> Check:
     name, limit = "Splits share no patient", "0 patients in two splits"
     sides = ", ".join(f"{split} {part['patients']} patients" for split, part in splits["of_split"].items())
     if splits["in_two_splits"]:
@@ -115,36 +129,48 @@ def _splits(splits: dict) -> Check:
     if not splits["patients_known"]:
         words = f"the cohort has no patients.csv: every clip was taken for a patient of its own, and a patient with two clips may be in two splits ({sides})"
         return Check(name, UNCLEAR, words, limit)
+    if duplicates := max(screening[name]["duplicates"] for name in NAMING):
+        words = f"{duplicates} held-out patients lie as near to a training clip as copies do: see whether a patient, or a clip, is in the cohort twice ({sides})"
+        return Check(name, UNCLEAR, words, limit)
     return Check(name, PASSED, sides, limit)
 
 
 def _no_copy(screening: dict, section: AuditSection) -> Check:
-    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies than strangers explain; with fewer than `LEAST` strangers, for any such clip."""
-    told = [screening[name] for name in ("calibrated", "judge")]
-    copies, nearer = screening["copies"], screening["nearer"]
-    seen = max((one["copies_caught"] for one in told), key=lambda caught: caught["low"])
+    """Fails where a clip lies nearer to a training clip than strangers come, or more clips lie as near as planted copies, or as moved ones, than strangers explain. Where the law of the strangers is not known, nobody
+    can say what chance would name: then it is unclear, and closes the verdict where a clip is named, or where there are strangers enough and they have no law."""
+    told = [screening[name] for name in NAMING]
+    copies, nearer, seen, worst = screening["copies"], screening["nearer"], screening["copies_caught"], screening["worst_kind"]
     words = f"{len(copies)} of {screening['clips']} clips lie as near to a training clip as planted copies do{_names(copies)}"
     if nearer:
         words += f"; {len(nearer)} of them nearer than any stranger comes{_names(nearer)}"
-    many = any(one["named_p"] < NAMED_ERROR / len(told) for one in told)
-    unknown = bool(copies) and min(one["strangers"] for one in told) < LEAST
-    if copies and not unknown:
+    chances = [*(one["named_p"] for one in told), screening["moved_p"]]
+    many = any(chance < NAMED_ERROR / len(chances) for chance in chances)
+    unknown = [one for one in told if not one["law_known"]]
+    if unknown:
+        words += f"; {min(one['strangers'] for one in unknown)} strangers, too few or too much alike to say how many chance would name"
+    elif copies:
         words += f"; strangers would give as many with a chance of {min(one['named_p'] for one in told):.2g}"
-    words += f"; {_floor(seen['share'])} % (at least {_floor(seen['low'])} %) of {seen['count']} patients' planted copies are seen, all kinds"
+    if screening["moved"]:
+        words += f"; {len(screening['moved'])} as near as moved copies do, as many by chance with {screening['moved_p']:.2g}{_names(screening['moved'])}"
+    if duplicates := max(one["duplicates"] for one in told):
+        words += f"; {duplicates} held-out patients were left out of the strangers, as near as copies are"
+    words += f"; near-copies of all kinds are named of {_floor(seen['share'])} % ({_floor(seen['low'])} to {_floor(seen['high'])}) of {seen['count']} patients"
+    words += f", of the worst kind, {worst['kind']}, {_floor(worst['share'])} %"
     assured = any(one["line_assured"] for one in told) or seen["low"] >= section.copy_recall
     if not assured:
         words += f": too few patients to say that {100 * section.copy_recall:g} % would be"
-    return Check(NO_COPY, FAILED if nearer or many or unknown else UNCLEAR if copies or not assured else PASSED, words, "0 clips")
+    outcome = FAILED if nearer or many else UNCLEAR if copies or unknown or not assured else PASSED
+    return Check(NO_COPY, outcome, words, "0 clips", closes=any(one["named"] or one["strangers"] >= LEAST for one in unknown))
 
 
 def _names(names: list[str]) -> str:
     return f": {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else ""
 
 
-def _rejections(name: str, told: dict | None, section: AuditSection, wide: float) -> Check:
+def _rejections(name: str, told: dict | None, section: AuditSection, wide: float, no_motion: str = "") -> Check:
     limit = f"{100 * section.max_excess:g} % beyond strangers"
     if told is None:
-        return Check(name, SKIPPED, "no clip lasts the two seconds that a beat takes to show", limit)
+        return Check(name, SKIPPED, f"no clip shows its motion{no_motion and f': {no_motion}'}", limit)
     rejected, beyond = told["rejected"], told["beyond"]
     count = round(rejected["share"] * rejected["count"])
     shown = excess(count, rejected["count"], told["patients"], told["allowed"], several=True, confidence=wide).low
@@ -156,25 +182,66 @@ def _rejections(name: str, told: dict | None, section: AuditSection, wide: float
     return Check(name, outcome, words + _alone(outcome, beyond["low"], section.max_excess), limit)
 
 
-def _planted(planted: dict, power: list[dict], section: AuditSection, wide: float) -> Check:
-    """By patients of whom every near-copy is caught by the screen that filtered: of images as the stage reid planted them, of clips as this audit did. The weaker of the two decides."""
-    limit = f"{section.min_recall * 100:g} % of patients, every kind"
+def _planted_rates(planted: dict, power: list[dict]) -> dict[str, Rate]:
+    """Patients of whom every near-copy is caught by the screen that filtered: of images as the stage reid planted them, of clips as this audit did."""
     rates = {}
     if planted.get("planted_recall_image") is not None and planted.get("planted_patients_image"):
         rates["images"] = rate(planted["planted_recall_image"] * planted["planted_patients_image"], planted["planted_patients_image"])
     for row in power:
         if row["screen"] == "calibrated" and row["kind"] == ALL_NEAR:
-            rates["clips"] = Rate(*(row[key] for key in ("share", "low", "high", "count")))
+            rates["clips"] = _rate_of(row)
+    return rates
+
+
+def _moved_rates(planted: dict, power: list[dict]) -> dict[str, Rate]:
+    """Patients whose copy of a required kind is caught by the screen that filtered, by kind: of images as the stage reid planted them, of clips as this audit did."""
+    required = {(kind.name, kind.strength) for kind in (*KINDS, *VIDEO_KINDS) if kind.required}
+    images = [row for row in planted.get("planted", []) if row["sample"] == "image"]
+    clips = [row | {"recall": row["share"], "patients": row["count"]} for row in power if row["screen"] == "calibrated"]
+    return {
+        f"{row['kind']} {row['strength']:g}, {what}": Rate(row["recall"], row["low"], row["high"], row["patients"])
+        for what, rows in (("images", images), ("clips", clips))
+        for row in rows
+        if (row["kind"], row["strength"]) in required
+    }
+
+
+def _rate_of(row: dict) -> Rate:
+    return Rate(*(row[key] for key in ("share", "low", "high", "count")))
+
+
+def _recalls(rates: Iterable[Rate], limit: float, wide: float) -> str:
+    """The outcome of several recalls that all have to reach a limit: the weakest decides."""
+    rates = list(rates)
+    beyond = min(rate(found.share * found.count, found.count, wide).high for found in rates)
+    return FAILED if beyond < limit else PASSED if min(found.low for found in rates) >= limit else UNCLEAR
+
+
+def _planted(planted: dict, rates: dict[str, Rate], section: AuditSection, wide: float) -> Check:
+    """Of images and of clips; the weaker of the two decides."""
+    limit = f"{section.min_recall * 100:g} % of patients, every near kind"
     if not rates:
         return Check(PLANTED, FAILED, "no copy was planted", limit)
-    lowest = min(rates.values(), key=lambda found: found.low)
-    beyond = min(rate(found.share * found.count, found.count, wide).high for found in rates.values())
-    outcome = FAILED if beyond < section.min_recall else PASSED if lowest.low >= section.min_recall else UNCLEAR
-    words = "; ".join(f"{what}: every near-copy is caught of {_floor(r.share)} % ({_floor(r.low)} to {_floor(r.high)}) of {r.count} patients" for what, r in rates.items())
+    words = "; ".join(f"{what}: every near-copy is caught of {_share(r)}" for what, r in rates.items())
     if worst := planted.get("planted_worst"):
         words += f"; worst kind: {worst['kind']}, {_floor(worst['recall'])} % ({worst['sample']}s)"
     ends = ends_of(planted.get("planted", []))
-    return Check(PLANTED, outcome, (f"{ends}. Mildest copies: " if ends else "") + words, limit)
+    return Check(PLANTED, _recalls(rates.values(), section.min_recall, wide), (f"{ends}. Mildest copies: " if ends else "") + words, limit)
+
+
+def _moved(rates: dict[str, Rate], section: AuditSection, wide: float) -> Check:
+    """Copies that the same patient is still seen in: shifted, enlarged, turned, amplified, smoothed, reversed. The worst kind decides."""
+    limit = f"{section.min_moved * 100:g} % of patients, the worst kind"
+    if not rates:
+        return Check(MOVED_COPIES, SKIPPED, "no moved copy was planted", limit)
+    worst = min(rates, key=lambda kind: rates[kind].low)
+    clips = "" if any(kind.endswith("clips") for kind in rates) else "; of images alone, no moved clip was planted"
+    words = f"{len(rates)} kinds; the worst, {worst}: caught of {_share(rates[worst])}{clips}"
+    return Check(MOVED_COPIES, _recalls(rates.values(), section.min_moved, wide), words, limit)
+
+
+def _share(found: Rate) -> str:
+    return f"{_floor(found.share)} % ({_floor(found.low)} to {_floor(found.high)}) of {found.count} patients"
 
 
 def ends_of(rows: list[dict], wanted: float = 0.95) -> str:
@@ -201,24 +268,44 @@ def _floor(share: float) -> str:
     return f"{int(100 * share + 1e-9)}"
 
 
+def _knows_few_alarms(attack: dict) -> bool:
+    """Whether there are strangers enough for the rate of members caught at few false alarms: else its line is the highest score of a stranger, and says nothing of so few."""
+    return attack["strangers"] * attack["caught"][-1]["allowed"] >= 1
+
+
+def _tests(attack: dict) -> int:
+    """By how many one-sided tests an attack can fail: its AUC on either side, and the members caught."""
+    return 0 if attack["auc"]["value"] is None else 2 + _knows_few_alarms(attack)
+
+
 def _attack(attack: dict, section: AuditSection, wide: float) -> Check:
+    """By the AUC, on either side: members who score lower than strangers are known by that as well. And by the members caught at few false alarms."""
     auc, caught, members, strangers = attack["auc"], attack["caught"][-1], attack["members"], attack["strangers"]
     name = f"Membership, {'clips alone' if attack['threat'] == 'dataset' else 'with the weights'}: {attack['name']}"
-    limit = f"AUC {section.max_auc:g}; {100 * section.max_caught:g} % caught"
+    limit = f"AUC {1 - section.max_auc:g} to {section.max_auc:g}; {100 * section.max_caught:g} % caught"
     if auc["value"] is None:
         return Check(name, SKIPPED, "no score", limit)
     words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {members} members, {strangers} strangers; "
     words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
-    outcome = _outcome(auc["low"], auc["high"], auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide).low, section.max_auc)
-    words += _alone(outcome, auc["low"], section.max_auc)
-    if strangers * caught["allowed"] < 1:  # of fewer strangers the line is the highest score, and says nothing of so few false alarms
-        return Check(name, UNCLEAR if outcome == PASSED else outcome, words + f", too few strangers to know {caught['allowed'] * 100:g} %", limit)
+    shown = auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide)
+    above = _outcome(auc["low"], auc["high"], shown.low, section.max_auc)
+    below = _outcome(1 - auc["high"], 1 - auc["low"], 1 - shown.high, section.max_auc)
+    outcome = _worst(above, below)
+    words += _alone(outcome, max(auc["low"], 1 - auc["high"]), section.max_auc)
+    if auc["high"] < 0.5:
+        words += "; members score lower than strangers: the release avoids them"
+    if not _knows_few_alarms(attack):
+        return Check(name, _worst(outcome, UNCLEAR), words + f", too few strangers to know {caught['allowed'] * 100:g} %", limit)
     # The line was put on the strangers: members above it share its luck.
-    hits, above = round(caught["members"]["share"] * members), round(caught["strangers"]["share"] * strangers)
-    level = (above + 1) / (strangers + 1)
+    hits, false = round(caught["members"]["share"] * members), round(caught["strangers"]["share"] * strangers)
+    level = (false + 1) / (strangers + 1)
     beyond = excess(hits, members, strangers, level)
     second = _outcome(beyond.low, beyond.high, excess(hits, members, strangers, level, confidence=wide).low, section.max_caught)
-    return Check(name, max(outcome, second, key=(PASSED, UNCLEAR, FAILED).index), words, limit)
+    return Check(name, _worst(outcome, second), words, limit)
+
+
+def _worst(*outcomes: str) -> str:
+    return max(outcomes, key=(PASSED, UNCLEAR, FAILED).index)
 
 
 def _harm(name: str, told: dict | None, section: AuditSection, wide: float) -> Check:
@@ -233,23 +320,30 @@ def _harm(name: str, told: dict | None, section: AuditSection, wide: float) -> C
 
 
 def _copying(told: dict, section: AuditSection) -> Check:
-    """z is a test by itself, and fails below its limit. It passes where besides the share of pairs in which the synthetic clip is the nearer one is shown to be small."""
-    limit = f"z = {section.min_copying_z:g}; {100 * section.max_auc:g} % of pairs"
+    """z is a test by itself, and fails below its limit. It passes where besides the share of pairs in which the synthetic clip is the nearer one is shown to be small; but not above `UNLIKE`: clips
+    that are unlike hearts lie far from everything, and outweigh copies among them."""
+    limit = f"z from {section.min_copying_z:g} to {UNLIKE:g}; {100 * section.max_auc:g} % of pairs"
     if told["z"] is None:
         return Check(COPYING, SKIPPED, "too few rows in every cell", limit)
     m, n = told["synthetic"], told["held_out"]
     nearer = min(max(0.5 - told["z"] * sqrt((m + n + 1) / (12 * m * n)), 0.0), 1.0)
     found = auc_interval(nearer, m, n)
     words = f"z = {told['z']:.1f}: a synthetic clip is nearer to the training clips than a held-out patient in {100 * nearer:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f}) of pairs"
-    return Check(COPYING, FAILED if told["z"] < section.min_copying_z else PASSED if found.high <= section.max_auc else UNCLEAR, words, limit)
+    unlike = told["z"] > UNLIKE
+    if unlike:
+        words += "; the clips lie farther from all hearts than held-out patients do, so copies among them would not show in this figure"
+    passed = found.high <= section.max_auc and not unlike
+    return Check(COPYING, FAILED if told["z"] < section.min_copying_z else PASSED if passed else UNCLEAR, words, limit)
 
 
-def _private(told: dict | None) -> Check:
+def _private(told: dict | None, section: AuditSection) -> Check:
+    limit = f"epsilon {section.max_dp_epsilon:g}"
     if told is None:
-        return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away")
+        return Check(PRIVACY, SKIPPED, "the generators were not trained with differential privacy: there is no upper bound on what they give away", limit)
     words = f"epsilon {told['epsilon']:.2f} at delta {told['delta']:.1e}, patient by patient ({told['patients']})"
     outside = [item["item"][0].lower() + item["item"][1:] for item in told.get("coverage", ()) if item["how"] == "outside"]
-    return Check(PRIVACY, PASSED, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]))
+    outcome = PASSED if told["epsilon"] <= section.max_dp_epsilon else FAILED
+    return Check(PRIVACY, outcome, "; ".join([words, *(["outside of the account: " + "; ".join(outside)] if outside else [])]), limit)
 
 
 def _canary(told: dict | None, section: AuditSection) -> Check:

@@ -19,7 +19,7 @@ TOLERANCE = 5.0  # EF points within which a guess of the EF is right
 def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed: int) -> dict:
     """Singling out, linkability and inference, with their control; NNAA and privacy loss, C_T, authenticity. By the hand-made eyes, which took no part in the filtering; one clip a patient.
 
-    C_T and authenticity compare the synthetic clips with pieces of held-out clips that are as long (looks.WINDOW), where `real` has them. C_T searches every training clip, each by itself.
+    What takes two patients a side, or two clips, is None with fewer, with a `reason`; singling out is left out. C_T and authenticity compare the synthetic clips with pieces of held-out clips that are as long (looks.WINDOW), where `real` has them. C_T searches every training clip, each by itself.
     """
     clip_of = _drawn(people, real, seed)
     still = _rows(real, "handmade", clip_of)
@@ -30,9 +30,7 @@ def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed
     one_size = [sorted(rng.permutation(side)[:count].tolist()) for side in sides]
     train, control = (torch.stack([still[patient] for patient in side]) for side in one_size)
     everyone, fresh = torch.stack([still[patient] for patient in sides[0]]), _fresh(real, synthetic, clip_of, still, sides[1])
-    # "As near as": where one in twenty of the strangers' nearest neighbours among the synthetic samples is nearer.
-    line = float(np.quantile(nearest(control, made).scores[:, 0].numpy(), 0.95))
-    found = {"singling_out": risks.risk(*(risks.singled_out(made, rows, np.arange(len(rows)), line) for rows in (train, control))).as_dict()}
+    found: dict = {"singling_out": _singled_out(made, train, control, rng)} if count >= 2 else {}
     ef = people.clips["ef"].to_numpy(float)
     guesses = [
         risks.inference(rows, ef[[clip_of[patient] for patient in side]], made, asked, TOLERANCE) for rows, side in zip((train, control), one_size, strict=True)
@@ -40,14 +38,28 @@ def harms(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed
     found["inference"] = risks.risk(*guesses).as_dict()
     if linked := _linkable(real, synthetic, clip_of, still, one_size):
         found["linkability"] = risks.risk(*linked).as_dict()
-    loss = risks.privacy_loss(everyone, control, made, seed)
     copying = risks.data_copying(_every_clip(people, real), fresh, made, seed)
-    found |= {
-        "adversarial_accuracy": {"train": loss.train, "held_out": loss.held_out, "privacy_loss": loss.loss},
-        "data_copying": {key: None if value != value else value for key, value in copying._asdict().items()} | {"synthetic": len(made), "held_out": len(fresh)},
-        "authenticity": {"synthetic": risks.authenticity(made, everyone)._asdict(), "held_out": risks.authenticity(fresh, everyone)._asdict()},
-    }
+    found["data_copying"] = {key: None if value != value else value for key, value in copying._asdict().items()} | {"synthetic": len(made), "held_out": len(fresh)}
+    found |= {"adversarial_accuracy": None, "authenticity": None}
+    if min(count, len(made)) >= 2:
+        loss = risks.privacy_loss(everyone, control, made, seed)
+        found["adversarial_accuracy"] = {"train": loss.train, "held_out": loss.held_out, "privacy_loss": loss.loss}
+    if len(everyone) >= 2:
+        found["authenticity"] = {"synthetic": risks.authenticity(made, everyone)._asdict(), "held_out": risks.authenticity(fresh, everyone)._asdict()}
+    if None in found.values():
+        found["reason"] = f"{len(everyone)} training patients, {len(control)} held-out ones and {len(made)} clips: two of each are needed"
     return found | {"patients_a_side": count}
+
+
+def _singled_out(made: Tensor, train: Tensor, control: Tensor, rng: np.random.Generator) -> dict:
+    """Risk of singling out, of as many patients a side. "As near as": where one in twenty strangers is nearer to a synthetic sample. Either half of the control draws the line for the other half, and for
+    as many training patients: who draws a line lies on the right side of it by construction. The crowd is the whole side."""
+    half, hits = rng.permutation(len(control)) < len(control) // 2, [np.zeros(len(control), bool) for _ in range(2)]
+    for counted in (half, ~half):
+        line = float(np.quantile(nearest(control[torch.from_numpy(~counted)], made).scores[:, 0].numpy(), 0.95))
+        for side, rows in zip(hits, (train, control), strict=True):
+            side[counted] = risks.singled_out(made, rows, np.arange(len(rows)), line)[counted]
+    return risks.risk(*hits).as_dict()
 
 
 def _drawn(people: People, real: Looks, seed: int) -> dict[str, int]:

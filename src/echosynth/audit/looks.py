@@ -20,7 +20,7 @@ from echosynth.cores import each
 from echosynth.metrics.temporal import resample
 from echosynth.networks.autoencoder import Autoencoder, encode_clip
 from echosynth.networks.reid import ReidEncoder
-from echosynth.privacy.handmade import embed_handmade, embed_motion
+from echosynth.privacy.handmade import NoMotion, embed_handmade, embed_motion
 from echosynth.privacy.neighbours import unit
 from echosynth.progress import progress
 
@@ -31,11 +31,13 @@ WINDOW = "window"  # the hand-made look at pieces of held-out clips
 
 @dataclass(frozen=True)
 class Looks:
-    """Embeddings of some clips, rows of unit length end to end; `owner` says which clip each row is of, ascending. A clip too short to move (under two seconds) has no row of motion."""
+    """Embeddings of some clips, rows of unit length end to end; `owner` says which clip each row is of, ascending. A clip too short to move (under two seconds) has no row of motion; `no_motion` says why,
+    in the words of the first of them."""
 
     rows: dict[str, Tensor]  # by eye, float32 (N, D)
     owner: dict[str, np.ndarray]  # by eye, (N,) places of clips
     clips: int
+    no_motion: str = ""
 
     def of(self, eye: str, clip: int) -> Tensor:
         """The rows of one clip."""
@@ -52,7 +54,10 @@ class Looks:
         number[places] = np.arange(len(places))
         kept = {eye: number[owner] >= 0 for eye, owner in self.owner.items()}
         return Looks(
-            {eye: self.rows[eye][torch.from_numpy(keep)] for eye, keep in kept.items()}, {eye: number[self.owner[eye][keep]] for eye, keep in kept.items()}, len(places)
+            {eye: self.rows[eye][torch.from_numpy(keep)] for eye, keep in kept.items()},
+            {eye: number[self.owner[eye][keep]] for eye, keep in kept.items()},
+            len(places),
+            self.no_motion,
         )
 
 
@@ -78,34 +83,33 @@ def look(
     eyes, none = (*EYES, *([WINDOW] if cut is not None else [])), torch.empty(0, 0)
 
     @torch.inference_mode()
-    def seen(place: int) -> dict[str, Tensor]:
+    def seen(place: int) -> tuple[dict[str, Tensor], str]:
         clip, own = read_clip(paths[place])
         clip, rate = to_square(resample(clip, own, fps), size), min(own, fps)
         some, all_eyes = evenly(clip), whole is None or whole[place]
-        found = {"handmade": embed_handmade(some), "motion": _motion(clip, rate, none)}
+        found, reason = {"handmade": embed_handmade(some)}, ""
+        try:
+            found["motion"] = embed_motion(clip, rate)
+        except NoMotion as error:
+            reason = str(error)
         if all_eyes and siamese is not None:
             found["siamese"] = siamese[1].embed(encode_clip(siamese[0], some).to(device)).float().cpu()
         if all_eyes:
             found["pixels"] = embed_pixels(pixels, some)
         if cut is not None and cut[place]:
             found[WINDOW] = torch.cat([embed_handmade(evenly(piece)) for piece in pieces(clip, frames)])
-        return found
+        return found, reason
 
+    reasons: list[str] = []
     rows: dict[str, list[Tensor]] = {eye: [] for eye in eyes}
     with progress(title, len(paths)) as advance:
-        for found in each(seen, range(len(paths)), pixels, *(siamese or ())):
+        for found, reason in each(seen, range(len(paths)), pixels, *(siamese or ())):
             for eye in eyes:
                 rows[eye].append(found.get(eye, none))
+            reasons += [reason] if reason else []
             advance()
     owner = {eye: np.repeat(np.arange(len(paths)), [len(part) for part in parts]) for eye, parts in rows.items()}
-    return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths))
-
-
-def _motion(clip: np.ndarray, fps: float, none: Tensor) -> Tensor:
-    try:
-        return embed_motion(clip, fps)
-    except ValueError:  # too short to move
-        return none
+    return Looks({eye: torch.cat([part for part in parts if len(part)] or [torch.empty(0, 1)]) for eye, parts in rows.items()}, owner, len(paths), next(iter(reasons), ""))
 
 
 def pieces(clip: np.ndarray, frames: int) -> list[np.ndarray]:

@@ -67,13 +67,16 @@ class People:
 
 LEFT_OUT = {
     "siamese": "the siamese encoder learnt from the members and began from nothing: to it they would look unlike strangers, whatever was released",
-    "motion": "no clip lasts the two seconds that a beat takes to be told",
+    "motion": "no clip shows its motion",
 }
 
 
 def left_out(real: Looks, synthetic: Looks) -> dict[str, str]:
     """Attacks that `dataset_attacks` cannot try, and why."""
-    return {f"nearest sample, {eye}": words for eye, words in LEFT_OUT.items() if not len(real.rows[eye]) or not len(synthetic.rows[eye])}
+    why = {"motion": synthetic.no_motion or real.no_motion}
+    return {
+        f"nearest sample, {eye}": ": ".join(filter(None, [words, why.get(eye)])) for eye, words in LEFT_OUT.items() if not len(real.rows[eye]) or not len(synthetic.rows[eye])
+    }
 
 
 def dataset_attacks(people: People, real: Looks, synthetic: Looks, asked: np.ndarray, seed: int) -> tuple[list[AttackResult], dict[str, PatientScores]]:

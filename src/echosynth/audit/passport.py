@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from echosynth.audit.gate import ALL_NEAR, NO_COPY, OF_CLIPS, ends_of
 from echosynth.files import atomic_file, write_json
+from echosynth.privacy.attacks import WORST
 from echosynth.report import figures
 from echosynth.report.facts import without_paths
-from echosynth.report.redaction import public_options
+from echosynth.report.redaction import FEWEST, public_options
 from echosynth.study import Study
 
 LEDGER = "releases.json"
@@ -24,6 +25,9 @@ THREATS = (
     ("The clips and the weights", "The same, with the weights of the generators as well: only if these are shared. They tell more than the clips do."),
     ("Out of scope", "Who knows that a cohort took part at all; what several releases tell together beyond the ledger below; attacks that nobody has thought of."),
 )
+FILTER = ("sensitivity", "specificity", "consistency")  # of the screen that filtered (arXiv 2510.01793)
+SCORES = ("copy_threshold", "published_tau")  # cosines of single patients, or of two
+NOT_EVALUATED = "the stage evaluation was not carried out on these clips"
 NO_PROOF = "This passport is evidence that known attacks were tried and how far they got. It is not a proof of anonymity."
 
 
@@ -36,11 +40,19 @@ def ledger(study: Study) -> list[dict]:
 
 
 def public(found: dict) -> dict:
-    """What of an audit may be published: no name and no score of a single sample."""
+    """What of an audit may be published: no name, no score of a single sample or patient, and no word of the owner's (a reason that a stage gives may name a file or an option)."""
     told = copy.deepcopy({key: value for key, value in found.items() if key not in ("bindings", "artefacts")})
     if "manifest" in told:
         told["manifest"] = {name: {"size": entry["size"], "sha256": entry["sha256"]} for name, entry in told["manifest"].items()}
-    for key in ("copies", "nearer"):
+    if "reason" in told.get("ef_by_stratum", {}):
+        told["ef_by_stratum"]["reason"] = NOT_EVALUATED
+    for part in (told.get("planted", {}), *(told["screening"].get(name, {}) for name in SCREENS)):
+        for key in SCORES:
+            part.pop(key, None)
+    for attack in told["attacks"]:  # of few patients the highest 1 % are one, whose score the lead gives away
+        if min(attack["members"], attack["strangers"]) * WORST < FEWEST:
+            attack["worst"]["lead"] = None
+    for key in ("copies", "nearer", "moved"):
         told["screening"][key] = len(found["screening"][key])
     words = f"{told['screening']['copies']} of {told['screening']['clips']} clips lie as near to a training clip as planted copies do"
     for check in told["gate"]["checks"]:

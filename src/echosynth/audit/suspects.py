@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from echosynth.audit.gate import ALL_NEAR, NEARER_ERROR
+from echosynth.audit.gate import ALL_NEAR, NAMING, NEARER_ERROR
 from echosynth.audit.looks import WINDOW, Looks
 from echosynth.audit.membership import People
 from echosynth.audit.pixels import evenly
@@ -19,19 +19,18 @@ from echosynth.cores import each
 from echosynth.generative.objective import Generator, draw_videos
 from echosynth.networks.autoencoder import Autoencoder, decode_clip, encode_clip
 from echosynth.networks.reid import ReidEncoder
-from echosynth.privacy.handmade import embed_handmade, embed_motion
-from echosynth.privacy.multiple import adjusted, excess, excess_p, operating_point
+from echosynth.privacy.handmade import NoMotion, embed_handmade, embed_motion
+from echosynth.privacy.multiple import adjusted, copy_line, excess
 from echosynth.privacy.planted import MOVED, NEAR, OTHER_EF, VIDEO_KINDS, Kind, OtherEf, copies, power_curve
 from echosynth.privacy.protocols import Protocols
 from echosynth.privacy.screen import Rate, Screen, rate, similarity
-from echosynth.privacy.tails import count_p, nearest_p
+from echosynth.privacy.tails import Nearest, count_p, nearest_p, nearest_stranger
 from echosynth.progress import progress
 from echosynth.randomness import normal, numpy_rng, torch_rng
 from echosynth.stages.reid import original
 from echosynth.study import Study
 
 JUDGES = {"judge": "handmade", "motion": "motion"}  # screens that took no part in the filtering, and their eyes
-NAMING = ("calibrated", "judge")  # screens that name copies: strangers beat alike, so motion names nobody
 OTHER_EF_CLIPS = 12  # the generator has to draw each of them
 
 
@@ -57,11 +56,10 @@ class Planted:
 class Strangers:
     """How near held-out patients come to the gallery of a screen.
 
-    scores (M,): all draws of those who calibrate nothing, of `patients` patients. drawn (K,): one draw of each held-out patient, for the law of the nearest (privacy/tails.py).
+    scores (M,): all draws of those who calibrate nothing. drawn (K,): one draw of each held-out patient, for the law of the nearest (privacy/tails.py).
     """
 
     scores: np.ndarray
-    patients: int
     drawn: np.ndarray
 
 
@@ -81,11 +79,12 @@ def suspects(
     tested = known.loc[(known["kind"] == "held-out test") & (known["sample"] == "video"), "score"].to_numpy()
     frames = -(-int(screened["frames"].median()) // screens["calibrated"].every)  # of a synthetic clip, that the screen looks at
     strangers = {
-        "calibrated": Strangers(tested, people.of_split("TEST"), screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
+        "calibrated": Strangers(tested, screens["calibrated"].one_draw_each(frames, numpy_rng(seed, "audit draws"))),
         "judge": strangers_of(people, real, screens["judge"], int(np.bincount(synthetic.owner["handmade"]).max()), seed),
     }
     planted = _plant(study, people.clips, cohort, eyes, screens, quick)
-    return name_copies(screened, judged, screens, strangers, planted, study.config.audit.copy_recall)
+    table, told = name_copies(screened, judged, screens, strangers, planted, study.config.audit.copy_recall)
+    return table, told | {"no_motion": synthetic.no_motion or real.no_motion}
 
 
 def name_copies(
@@ -93,14 +92,17 @@ def name_copies(
 ) -> tuple[pd.DataFrame, dict]:
     """The verdicts on every synthetic clip as a table, and what the gate has to know of them.
 
-    A clip is named a copy where a screen of `NAMING` scores it above the line that the wanted share `recall` of planted near-copies reaches and above every held-out patient who did not
-    calibrate; or where it lies nearer than any stranger comes ("nearer": privacy/tails.py, paid for every clip and screen). "named_p": the chance that strangers, as many as there are clips, would give as many names.
+    A clip is named a copy where a screen of `NAMING` scores it at or above the line that the wanted share `recall` of planted near-copies reaches, and above every held-out patient who did not
+    calibrate and is no duplicate of a training patient; or where it lies nearer than any stranger comes ("nearer": privacy/tails.py, paid for every clip and screen). "named_p": the chance that strangers, as many as there are clips, would give as many names.
 
     Args:
         screened: one row a synthetic clip, with its name.
         judged: by screen, score, p and kept, indexed by the place of the clip; a clip too short to move has no row by its motion.
+
+    A second list, "moved", is of clips that score as planted moved copies do and above every held-out patient, by the screen that filtered alone: its encoder has learnt these moves. Strangers are
+    among them, one in as many as there are held-out patients or so; "moved_p" says whether they explain them all.
     """
-    clips, copied, nearest = len(screened), np.zeros(len(screened), bool), np.ones(len(screened))
+    clips, copied, nearest, seen = len(screened), np.zeros(len(screened), bool), np.ones(len(screened)), []
     table, told = screened.copy(), {"clips": len(screened)}
     for name, found in judged.items():
         if name != "calibrated":
@@ -110,18 +112,26 @@ def name_copies(
         if name not in NAMING:
             continue
         scores, those = found["score"].reindex(range(clips), fill_value=-1.0).to_numpy(), strangers[name]
-        told[name] |= _line(name, planted, those, recall)
-        named = scores > told[name]["copy_threshold"]
+        law = nearest_stranger(those.drawn)
+        line, assured, caught = _line(name, planted, those.scores[those.scores < law.limit], recall)
+        seen.append(caught)
+        named = scores >= line
         told[name] |= {
+            "copy_threshold": line,
+            "line_assured": assured,
             "named": int(named.sum()),
-            "strangers": len(those.drawn),
-            "named_p": count_p(int(named.sum()), clips, told[name]["copy_threshold"], those.drawn),
+            "strangers": len(those.drawn) - law.duplicates,
+            "duplicates": law.duplicates,
+            "law_known": law.known,
+            "named_p": count_p(int(named.sum()), clips, line, those.drawn),
         }
         copied |= named
+        if name == "calibrated":
+            told |= _moved(scores, planted, those, law, recall, table["name"])
         nearest = np.minimum(nearest, nearest_p(scores, those.drawn) * len(NAMING))
     nearer = nearest * clips < NEARER_ERROR
-    table = table.assign(copy=copied | nearer, nearest_p=nearest, adjusted=adjusted(table["p"].to_numpy()))
-    told |= {
+    table = table.assign(copy=copied | nearer, moved=table["name"].isin(told["moved"]), nearest_p=nearest, adjusted=adjusted(table["p"].to_numpy()))
+    told |= _caught(seen) | {
         "copies": table.loc[table["copy"], "name"].tolist(),
         "nearer": table.loc[nearer, "name"].tolist(),
         "flagged_at_5_percent": int((table["adjusted"] <= 0.05).sum()),
@@ -137,25 +147,52 @@ def _rejected(found: pd.DataFrame, screen: Screen) -> dict:
         "rejected": rate(count, judged)._asdict(),
         "allowed": screen.level,
         "patients": screen.n_patients,
-        "p_excess": excess_p(count, judged, screen.n_patients, screen.level, several=True),
         "beyond": excess(count, judged, screen.n_patients, screen.level, several=True)._asdict(),
     }
 
 
-def _line(name: str, planted: list[Planted], strangers: Strangers, recall: float) -> dict:
-    """The line above which a screen names a clip a copy, and how many patients' planted copies lie above it: all near kinds of a patient, and the worst kind."""
-    scores = pd.DataFrame([(one.patient, one.kind, one.seen[name][0]) for one in planted if one.kind in NEAR], columns=["patient", "kind", "score"])
-    kinds = {kind: group["score"].to_numpy() for kind, group in scores.groupby("kind", sort=False)}
-    point = operating_point(list(kinds.values()), strangers.scores, np.full(len(strangers.scores), 1.0), recall)
-    line = max(point.threshold, float(strangers.scores.max(initial=-1.0)))
-    every = scores.groupby("patient")["score"].min().to_numpy() > line
-    worst = min(kinds, key=lambda kind: (kinds[kind] > line).mean())
-    return {
-        "copy_threshold": line,
-        "line_assured": bool(point.assured and line <= point.threshold),
-        "copies_caught": rate(int(every.sum()), len(every))._asdict(),
-        "worst_kind": {"kind": f"{worst.name} {worst.strength:g}", **rate(int((kinds[worst] > line).sum()), len(kinds[worst]))._asdict()},
-    }
+def _moved(scores: np.ndarray, planted: list[Planted], strangers: Strangers, law: Nearest, recall: float, names: pd.Series) -> dict:
+    """The clips that score as moved copies do, and the chance that strangers would give as many; none where no moved copy was planted."""
+    kinds = pd.DataFrame([(one.kind, one.seen["calibrated"][0]) for one in planted if one.kind.near or one.kind.required], columns=["kind", "score"])
+    if not any(kind.required for kind in kinds["kind"]):
+        return {"moved": [], "moved_p": 1.0}
+    every = np.concatenate([strangers.scores, strangers.drawn])
+    line = max(copy_line([group.to_numpy() for _, group in kinds.groupby(kinds["kind"].map(str))["score"]], recall)[0], _beyond(every[every < law.limit]))
+    near = scores >= line
+    return {"moved": names[near].tolist(), "moved_p": count_p(int(near.sum()), len(scores), line, strangers.drawn)}
+
+
+def _beyond(strangers: np.ndarray) -> float:
+    """The lowest score above all of them: the nearest stranger is not named."""
+    return float(np.nextafter(strangers.max(initial=-1.0), 2.0))
+
+
+def _line(name: str, planted: list[Planted], strangers: np.ndarray, recall: float) -> tuple[float, bool, pd.DataFrame]:
+    """The line at or above which a screen names a clip a copy; whether it is assured (privacy/multiple.py); and which planted near-copies are named, patients (P,) by their places in `NEAR`.
+
+    strangers: scores of those who calibrate nothing. A patient's copies are judged by the line that the other patients give: the copies that chose a line lie above it by construction.
+    """
+    scores = pd.DataFrame([(one.patient, NEAR.index(one.kind), one.seen[name][0]) for one in planted if one.kind in NEAR], columns=["patient", "kind", "score"])
+    scores = scores.pivot(index="patient", columns="kind", values="score")
+    beyond = _beyond(strangers)
+
+    def line(values: np.ndarray) -> tuple[float, bool]:
+        threshold, assured = copy_line(list(values.T), recall)
+        return max(threshold, beyond), assured and beyond <= threshold
+
+    values = scores.to_numpy()
+    others = [np.delete(values, row, axis=0) for row in range(len(values))]
+    lines = np.array([line(rest)[0] if len(rest) else np.inf for rest in others])
+    return *line(values), scores >= lines[:, None]
+
+
+def _caught(seen: list[pd.DataFrame]) -> dict:
+    """Of how many patients all planted near-copies are named by one of the screens, and those of the kind that is named least."""
+    named = np.logical_or.reduce([one.to_numpy() for one in seen])
+    kinds = [NEAR[place] for place in seen[0].columns]
+    shares = {f"{kind.name} {kind.strength:g}": rate(int(of_kind.sum()), len(named)) for kind, of_kind in zip(kinds, named.T, strict=True)}
+    worst = min(shares, key=lambda kind: shares[kind].share)
+    return {"copies_caught": rate(int(named.all(1).sum()), len(named))._asdict(), "worst_kind": {"kind": worst, **shares[worst]._asdict()}}
 
 
 def fit_judge(people: People, real: Looks, eye: str, alpha: float) -> Screen | None:
@@ -189,7 +226,7 @@ def strangers_of(people: People, real: Looks, judge: Screen, frames: int, seed: 
         clip_of.setdefault(patients[place], int(place))
     tested = [float(best[owner == place].max()) for place in np.unique(owner) if split[place] == "TEST"]
     drawn = [float(best[owner == place][:frames].max()) for place in clip_of.values()]
-    return Strangers(np.array(tested), people.of_split("TEST"), np.array(drawn))
+    return Strangers(np.array(tested), np.array(drawn))
 
 
 def _plant(study: Study, clips: pd.DataFrame, cohort: Cohort, eyes: Eyes, screens: dict[str, Screen], quick: bool) -> list[Planted]:
@@ -231,7 +268,7 @@ def _plant(study: Study, clips: pd.DataFrame, cohort: Cohort, eyes: Eyes, screen
 def _moving(clip: np.ndarray, fps: float) -> Tensor | None:
     try:
         return embed_motion(clip, fps)
-    except ValueError:
+    except NoMotion:
         return None
 
 
@@ -263,7 +300,7 @@ def _power(planted: list[Planted], screens: list[str]) -> list[dict]:
         near = pd.Series({(one.patient, one.kind): one.seen[name][1] for one in seen if one.kind.near}, dtype=bool)
         if len(near):
             every = near.groupby(level=0).all()
-            found.append({"screen": name, "kind": ALL_NEAR, "strength": 1.0, "near": True} | rate(int(every.sum()), len(every))._asdict())
+            found.append({"screen": name, "kind": ALL_NEAR, "strength": 1.0, "near": True, "required": False} | rate(int(every.sum()), len(every))._asdict())
         curve: dict[Kind, Rate] = power_curve((one.kind, one.seen[name][1]) for one in seen)
-        found += [{"screen": name, "kind": kind.name, "strength": kind.strength, "near": kind.near} | share._asdict() for kind, share in curve.items()]
+        found += [{"screen": name, "kind": kind.name, "strength": kind.strength, "near": kind.near, "required": kind.required} | share._asdict() for kind, share in curve.items()]
     return found

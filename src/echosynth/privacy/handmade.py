@@ -22,6 +22,10 @@ _WINDOW = 5  # of GRID cells a side, over which motion is taken to be the same
 _MOTION_CELLS = 7  # a side: fine enough for the walls' inward motion, coarse enough to even out speckle
 
 
+class NoMotion(ValueError):
+    """A clip too short, or too slow, for its motion to be compared; the message says which."""
+
+
 def embed_handmade(frames: np.ndarray) -> Tensor:
     """Frames uint8 (T, H, W) -> float32 (T, D), each of unit length (zero for a black frame). H and W at least 28, and the same on both sides of a comparison.
 
@@ -39,7 +43,7 @@ def embed_handmade(frames: np.ndarray) -> Tensor:
 
 
 def embed_motion(clip: np.ndarray, fps: float) -> Tensor:
-    """How a clip uint8 (T, H, W) moves, whoever it is: float32 (windows, D) of unit length, a row for each window of 2 s every 0.04 s. Raises ValueError for a shorter or slower one.
+    """How a clip uint8 (T, H, W) moves, whoever it is: float32 (windows, D) of unit length, a row for each window of 2 s every 0.04 s. Raises NoMotion for a shorter or slower one.
 
     A window's row is the course in time of the clip's strongest pattern of optical flow (`flow_trace`): its DCT from 0.7 to 12 Hz, times frequency (an acceleration: how walls set off and stop
     tells beats apart better than where they are). The pattern itself, the anatomy, is not in it, nor is the amplitude. A beat copied to another heart has a cosine near 1 with the
@@ -51,10 +55,10 @@ def embed_motion(clip: np.ndarray, fps: float) -> Tensor:
     """
     length, stride = round(WINDOW * fps) - 1, max(round(STRIDE * fps), 1)  # changes from frame to frame; frames
     if len(clip) <= length:
-        raise ValueError(f"the clip lasts {len(clip) / fps:.2f} s; its motion takes {WINDOW:g} s to tell")
+        raise NoMotion(f"the clip lasts {len(clip) / fps:.2f} s; its motion takes {WINDOW:g} s to tell")
     lowest, highest, needed = (round(2 * WINDOW * rate) for rate in (*BAND, SLOWEST))  # coefficient k of the DCT is at k / (2 WINDOW) Hz
     if needed > length:
-        raise ValueError(f"{fps:g} frames a second show no motion up to {SLOWEST:g} Hz")
+        raise NoMotion(f"{fps:g} frames a second show no motion up to {SLOWEST:g} Hz")
     windows = np.lib.stride_tricks.sliding_window_view(flow_trace(clip), length)[::stride]
     frequency = np.arange(lowest, highest + 1)
     course = np.zeros((len(windows), len(frequency)))

@@ -127,9 +127,15 @@ def operating_point(copies: Sequence[np.ndarray], strangers: np.ndarray, weights
     limits). The r taken is the largest that keeps this at most 1 - confidence, so that choosing the threshold on the copies it is measured on flatters nothing. It takes at least
     log(1 - confidence) / log(q) copies of a kind: 59 for 95 %, 299 for 99 %.
     """
-    assert 0 < recall < 1 and len(copies) and all(map(len, copies)) and len(strangers) == len(weights) > 0
-    ranks = [int(binom.ppf(1 - confidence, len(scores), 1 - recall)) for scores in copies]
-    threshold = min(float(np.sort(scores)[max(rank, 1) - 1]) for rank, scores in zip(ranks, copies, strict=True))
+    assert len(strangers) == len(weights) > 0
+    threshold, assured = copy_line(copies, recall, confidence)
     caught = [rate(int((np.asarray(scores) >= threshold).sum()), len(scores)) for scores in copies]
     rejected = float(np.asarray(weights)[np.asarray(strangers) >= threshold].sum())
-    return OperatingPoint(threshold, min(caught), rate(rejected, round(float(np.sum(weights)))), min(ranks) >= 1)
+    return OperatingPoint(threshold, min(caught), rate(rejected, round(float(np.sum(weights)))), assured)
+
+
+def copy_line(copies: Sequence[np.ndarray], recall: float, confidence: float = 0.95) -> tuple[float, bool]:
+    """The threshold of an operating point, and whether it is assured; arguments as there."""
+    assert 0 < recall < 1 and len(copies) and all(map(len, copies))
+    ranks = [int(binom.ppf(1 - confidence, len(scores), 1 - recall)) for scores in copies]
+    return min(float(np.sort(scores)[max(rank, 1) - 1]) for rank, scores in zip(ranks, copies, strict=True)), min(ranks) >= 1

@@ -1,8 +1,8 @@
 """Planted copies: training clips changed as a copier would change them, in pixels, to measure how many of them the screening catches.
 
 A kind comes in strengths. The mildest of five kinds (autoencoder round trip, noise, gain, a shift of one pixel, a crop by about two) are the near-copies: whoever releases one has released the patient.
-The same patient is also in a frame that was moved, turned, enlarged, smoothed or amplified a little more: these kinds are `required`, the screening has to catch them too (`MOVED`, and
-reversal of a clip in time). The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
+The same patient is also in a frame that was moved, turned, enlarged, smoothed or amplified a little more: these kinds are `required` (`MOVED`, and reversal of a clip in time). The gate holds the
+screening to them too, with a limit of their own (`audit.min_moved`, the worst kind decides); the line from which single clips are named copies is set by the near-copies alone. The others draw the power curve: at some strength a copy is no copy any more, and where that is cannot be said by the screening.
 
 Videos can be copied in ways of their own (`VIDEO_KINDS`, and `OTHER_EF` where there is a video model to make them). Reversed or out of phase, every frame is still the patient's.
 A transplant is the beat of one patient on the anatomy of another: no frame of it is the copied patient's, and only its motion can tell (handmade.embed_motion).
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     name: str
     strength: float
     near: bool
-    required: bool = False  # to be caught, though it is no near-copy
+    required: bool = False  # to be caught too, though it is no near-copy; audit/gate.py has the limits
 
 
 KINDS = (
