@@ -168,7 +168,7 @@ def test_every_test_has_its_share_of_the_error():
     """An attack fails by its AUC on either side and by the members caught: three tests, which were counted as one."""
     few, many = attack(0.5, 60, 60), attack(0.5, 200, 200)
     assert [_tests(few), _tests(many), _tests(many | {"auc": dict.fromkeys(("value", "low", "high"))})] == [2, 3, 0]
-    found, p, value = audited(*world(copies=False)), {}, 0.74
+    found, p, value = audited(*world(copies=False)), {}, 0.69
     for attacks in (1, 20):
         gate = decide(found | {"attacks": [attack(value, 60, 60), *[attack(0.5, 60, 60) | {"name": f"other {k}"} for k in range(attacks - 1)]]}, AuditSection())
         p[attacks] = next(check.outcome for check in gate.checks if check.name.endswith("votes"))
@@ -215,13 +215,15 @@ def attack(value, members, strangers, threat="dataset", caught=0.0):
     ("value", "people", "outcome"),
     [
         (0.47, 20, "unclear"),  # 0.30 to 0.65: the limit lies within
-        (0.30, 60, "unclear"),  # 0.21 to 0.39: members score lower, which an attacker turns round
+        (0.30, 60, "failed"),  # 0.21 to 0.39: members score lower, which an attacker turns round
+        (0.34, 60, "unclear"),
         (0.20, 60, "failed"),
         (0.40, 1277, "failed"),
         (0.47, 1277, "unclear"),
         (0.50, 60, "unclear"),
         (0.50, 1277, "passed"),
-        (0.70, 60, "unclear"),  # beyond the limit by itself, not at the level of all checks together
+        (0.66, 60, "unclear"),  # beyond the limit by itself; with chance enough that a coin would be of so many checks
+        (0.70, 60, "failed"),
         (0.80, 60, "failed"),
         (0.60, 1277, "failed"),
     ],
@@ -231,7 +233,7 @@ def test_passed_failed_and_unclear_follow_one_rule(value, people, outcome):
     gate = decide(found, AuditSection())
     check = next(check for check in gate.checks if "votes" in check.name)
     assert check.outcome == outcome and check.limit == "AUC 0.45 to 0.55; 5 % caught" and "Passed: the whole 95 % interval" in gate.rule
-    assert ("not at the level of all checks together" in check.words) == (value in (0.3, 0.7))
+    assert ("chance puts one there" in check.words) == (value in (0.34, 0.66))
     assert sum(gate.counts.values()) == len(gate.checks) and gate.counts["failed"] == (outcome == "failed")
 
 

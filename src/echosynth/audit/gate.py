@@ -30,8 +30,8 @@ PLANTED_ERROR = 0.001  # of it, for all kinds of planted copies together
 UNLIKE = 3.0  # C_T above which the release is unlike hearts, and copies in it can hide
 RULE = (
     "Passed: the whole 95 % interval of the figure lies on the good side of the limit. "
-    "Failed: the figure is shown to be beyond the limit, by an interval so wide that all checks of the clips together fail a release of fresh hearts in at most 1 % of cases, "
-    "and all checks of the weights in at most 1 % besides. "
+    "Failed: the whole 95 % interval lies beyond the limit, and the figure is farther from that of fresh hearts than chance explains: all checks of the clips together fail a release of fresh "
+    "hearts in at most 1 % of cases, and all checks of the weights in at most 1 % besides. "
     "Unclear: neither is shown, as a rule because there are too few patients. Skipped: not examined. A verdict is open when no check of it failed. "
     "One unclear check closes it all the same: clips that are named copies where too few strangers are known to say whether chance would name as many. "
     "What else is unclear or skipped is unknown, not fine."
@@ -112,13 +112,13 @@ def decide(found: dict, section: AuditSection) -> Gate:
     )
 
 
-def _outcome(low: float, high: float, shown_low: float, limit: float) -> str:
-    """Of a figure that is bad above its limit: `low` to `high` is its 95 % interval, `shown_low` the lower end of the wide one."""
-    return FAILED if shown_low > limit else PASSED if high <= limit else UNCLEAR
+def _outcome(low: float, high: float, shown_low: float, limit: float, fresh: float = 0.0) -> str:
+    """Of a figure that is bad above its limit: `low` to `high` is its 95 % interval, `shown_low` the lower end of the wide one, `fresh` what fresh hearts have."""
+    return FAILED if low > limit and shown_low > fresh else PASSED if high <= limit else UNCLEAR
 
 
 def _alone(outcome: str, low: float, limit: float) -> str:
-    return "; beyond the limit by itself, not at the level of all checks together" if outcome == UNCLEAR and low > limit else ""
+    return "; beyond the limit by itself, but of so many checks chance puts one there" if outcome == UNCLEAR and low > limit else ""
 
 
 def _splits(splits: dict, screening: dict) -> Check:
@@ -288,8 +288,8 @@ def _attack(attack: dict, section: AuditSection, wide: float) -> Check:
     words = f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}), {members} members, {strangers} strangers; "
     words += f"{caught['members']['share'] * 100:.1f} % of members caught at {caught['allowed'] * 100:g} % false alarms"
     shown = auc_interval(auc["value"], members / attack["excess"], strangers / attack["excess"], wide)
-    above = _outcome(auc["low"], auc["high"], shown.low, section.max_auc)
-    below = _outcome(1 - auc["high"], 1 - auc["low"], 1 - shown.high, section.max_auc)
+    above = _outcome(auc["low"], auc["high"], shown.low, section.max_auc, fresh=0.5)
+    below = _outcome(1 - auc["high"], 1 - auc["low"], 1 - shown.high, section.max_auc, fresh=0.5)
     outcome = _worst(above, below)
     words += _alone(outcome, max(auc["low"], 1 - auc["high"]), section.max_auc)
     if auc["high"] < 0.5:
