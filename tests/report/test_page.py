@@ -15,6 +15,7 @@ from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.files import read_json
 from echosynth.report import STAGE, write_report
+from echosynth.run import configure
 from echosynth.study import Study
 from toy_study import METRICS, SECRET, make_study, moved, record_again
 
@@ -197,6 +198,13 @@ def test_report_is_a_stage_with_the_same_bytes_each_time(copied: Study, text: st
     assert copied.carry_out(STAGE)
     assert (copied.folder("report") / "index.html").read_text() == text
     assert not copied.carry_out(STAGE)
+
+
+def test_an_edited_option_is_on_the_page(copied: Study):
+    shutil.rmtree(copied.folder("report"), ignore_errors=True)
+    copied.carry_out(STAGE)
+    edited = Study(copied.root, configure(copied.config, options=["audit.max_auc=0.77"]))
+    assert edited.carry_out(STAGE) and "max_auc: 0.77" in (copied.folder("report") / "index.html").read_text()
 
 
 def test_a_large_study_stays_small(tmp_path: Path):

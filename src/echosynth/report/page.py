@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from echosynth.cohort.check import TRUTH
+from echosynth.config import StudyConfig
 from echosynth.files import PRIVATE_FILE, atomic_file, write_json
 from echosynth.progress import progress
 from echosynth.report import facts, figures, pictures, pieces, redaction
@@ -330,7 +331,7 @@ def _run(study: Study) -> dict[str, Any]:
 STAGE = Stage(
     "report",
     inputs=("evaluation",),
-    sections=(),
+    sections=tuple(StudyConfig.model_fields),  # the page prints every option
     run=_run,
     holds="The owner's report (index.html) shows patients; public.html and metrics.json are the copies for others",
     public=("public.html", "metrics.json"),

@@ -133,4 +133,10 @@ class Reader:
             return (predict_ef(self.regressor, frames, fps) - self.intercept) / self.slope
 
 
-STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation", "init"), run=run, every_process=True)
+STAGE = Stage(
+    "regressor",
+    inputs=("cohort",),
+    sections=("evaluation.network", "evaluation.training", "evaluation.pretrained", "init"),
+    run=run,
+    every_process=True,
+)

@@ -31,7 +31,7 @@ from echosynth.privacy.screen import Rate, Screen, draws, rate
 from echosynth.progress import console, progress
 from echosynth.randomness import numpy_rng
 from echosynth.stages.start import begin, cohort_of, store_of, trained
-from echosynth.study import Stage, Study
+from echosynth.study import Stage, Study, all_but
 from echosynth.training.reid import embed_frames, moved_views, train_reid
 
 _AUC_CLIPS, _AUC_FRAMES = 500, 4  # the AUC looks at all pairs: clips at most, frames of each
@@ -282,4 +282,11 @@ def _score_table(screen: Screen, strangers: list[Tensor], patients: np.ndarray, 
     return pd.concat([*tables, copied[["kind", "sample", "score", "p"]]]).sort_values(["kind", "sample", "score"], ignore_index=True)
 
 
-STAGE = Stage("reid", inputs=("autoencoder", "latents"), sections=("reid", "screen", "init"), run=run, every_process=True, scratch=(MOVED,))
+STAGE = Stage(
+    "reid",
+    inputs=("autoencoder", "latents"),
+    sections=("reid", *all_but("screen", "protocol", "withhold"), "init"),
+    run=run,
+    every_process=True,
+    scratch=(MOVED,),
+)

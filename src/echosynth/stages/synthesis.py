@@ -19,7 +19,7 @@ from echosynth.stages.journal import JOURNAL, Journal
 from echosynth.stages.plan import plan_of
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of
-from echosynth.study import Stage, Study, peak_memory_mb
+from echosynth.study import Stage, Study, all_but, peak_memory_mb
 from echosynth.training.segmenter import measure_clips
 
 MEASURED, READINGS, SCREENING = "measured.parquet", "readings.csv", "screening.parquet"
@@ -117,8 +117,7 @@ def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> di
     The table of the screening is private (scores leak what they compare with), so it lies beside the folder as `<OUT>.screening.parquet`.
     Raises InputError when `out` or that table is there already, or `out` lies in a study or a cohort.
     """
-    asked = options.model_copy(update={"batch_size": 0})
-    key = Study(study.root, study.config.model_copy(update={"synthesis": asked, "seed": seed})).key(STAGE)
+    key = Study(study.root, study.config.model_copy(update={"synthesis": options, "seed": seed})).key(STAGE)
     with resumable_folder(out, key, "--out", "synthesize") as folder:
         beside, made = out.resolve().with_name(out.resolve().name + ".screening.parquet"), folder / SCREENING
         if beside.exists() and not (folder / JOURNAL).exists():
@@ -137,7 +136,7 @@ _NOT_AUDITED = "- **Not audited**: nobody has looked for copies of patients in t
 STAGE = Stage(
     "synthetic",
     inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance and config.synthesis.reader == "study" else [])),
-    sections=("synthesis", "screen", "dp", "init"),
+    sections=(*all_but("synthesis", "batch_size"), "screen.protocol", "screen.withhold", "dp", "init"),
     public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, READINGS, README),
     scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),
