@@ -116,7 +116,7 @@ class SynthesisSection(Section):
         le=100,
         description="points by which the EF that `reader` reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF",
     )
-    reader: Literal["study", "simulated"] = Field("study", description="the study's regressor, trained on its patients, or the shipped one, trained on simulated hearts alone")
+    reader: Literal["study", "simulated"] = Field("study", description="study: its own regressor, trained on its patients; simulated: that of the folder init where it has one, else the shipped one, trained on simulated hearts alone")
     batch_size: int = Field(8, ge=1, le=65_536, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")

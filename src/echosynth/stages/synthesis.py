@@ -17,6 +17,7 @@ from echosynth.private import README
 from echosynth.stages.candidates import Models, fill_places
 from echosynth.stages.journal import JOURNAL, Journal
 from echosynth.stages.plan import plan_of
+from echosynth.stages.regressor import given_reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of
 from echosynth.study import Stage, Study, all_but, peak_memory_mb
@@ -89,9 +90,16 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, options: SynthesisSec
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
     with atomic_file(out / README) as partial:
-        chosen = _CHOSEN.format("real clips" if options.reader == "study" else "simulated hearts alone", options.ef_tolerance) if options.ef_tolerance else _ANY_EF
+        chosen = _CHOSEN.format(_learnt_from(options.reader, study.config.init), options.ef_tolerance) if options.ef_tolerance else _ANY_EF
         partial.write_text(_README + chosen + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
+
+
+def _learnt_from(reader: str, init: str) -> str:
+    """What the network that reads EFs was trained on."""
+    if reader == "study":
+        return "real clips"
+    return "clips that only the maker of the weights it comes with knows" if given_reader(init) else "simulated hearts alone"
 
 
 _README = """# Synthetic echocardiograms
