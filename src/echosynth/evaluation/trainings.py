@@ -19,7 +19,7 @@ Videos = list[tuple[Path, float]]
 
 @dataclass(frozen=True)
 class Trained:
-    """The regressors of each kind, one a seed. Those of `synthetic`, `unselected` and `relabelled` learn from `clips` clips each, no more than those of `real`."""
+    """The regressors of each kind, one a seed. Those of `synthetic`, `unselected` and `relabelled` learn from `clips` clips each, those of `real` from `real_clips`, which are as many or more."""
 
     real: list[Network]
     synthetic: list[Network]
@@ -30,6 +30,7 @@ class Trained:
     judge: Network
     judge_is_held_out: bool
     clips: int
+    real_clips: int
 
 
 def train_all(
@@ -37,8 +38,8 @@ def train_all(
 ) -> Trained:
     """Trains what `section` asks for, each kind in a folder of its own under `folder`, on all processes; what is trained already is opened.
 
-    `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR, or all where the synthetic cohort has fewer: so the two differ in
-    the kind of clips alone. Raises InputError when a video cannot be read.
+    `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR: so the two differ in the kind of clips alone.
+    Where the synthetic cohort has fewer it takes all, and there is no verdict (`usefulness`). Raises InputError when a video cannot be read.
     """
     of_real, of_synthetic = videos(real, ("TRAIN",)), videos(synthetic, ("TRAIN",))
     as_many = of_synthetic[: len(of_real)]
@@ -73,7 +74,7 @@ def train_all(
         else:
             curve[count] = train(f"curve-{count}", of_synthetic[:count], f"TSTR regressor, {count} clips", seeds=1)[0] if count <= len(of_synthetic) else None
     judge = train("judge", videos(real, HELD_OUT), "EF judge", seeds=1)[0] if section.judge == "held-out" else regressor
-    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many))
+    return Trained(**trained, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many), real_clips=len(of_real))
 
 
 def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:

@@ -1,4 +1,4 @@
-"""Synthesis: images from noise, screened, animated at the EF asked for, screened again over all their frames, and written as an EchoNet-Dynamic cohort."""
+"""Synthesis: images from noise, screened, animated at the EF asked for, screened again as videos, and written as an EchoNet-Dynamic cohort."""
 
 import os
 from pathlib import Path
