@@ -261,6 +261,18 @@ def test_unfinished_work_is_kept_for_the_same_key_and_cleared_for_another(study)
     assert not (folder / "left").exists()
 
 
+def test_unfinished_work_on_an_input_of_other_bytes_is_cleared(study):
+    first, _ = recorder("autoencoder")
+    second, _ = recorder("image", inputs=("autoencoder",), fail=True)
+    study.carry_out(first)
+    with pytest.raises(RuntimeError):
+        study.carry_out(second)
+    (study.folder("autoencoder") / "part1").write_text("other bytes, with the same key")
+    study.finish(first, study.key(first), {}, 1.0)
+    (study.folder("image") / "part9").write_text("half done")
+    assert study.carry_out(second) and not (study.folder("image") / "part9").exists()
+
+
 def test_a_missing_input_is_named(study):
     stage, _ = recorder("video", inputs=("latents",))
     with pytest.raises(InputError, match="'latents' is not done yet"):

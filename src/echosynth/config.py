@@ -116,7 +116,7 @@ class SynthesisSection(Section):
         le=100,
         description="points by which the EF that `reader` reads off a clip may miss the one asked for; others are drawn anew; 0 = a clip may show any EF",
     )
-    reader: Literal["study", "simulated"] = Field("study", description="the study's regressor, trained on its patients, or the shipped one, trained on simulated hearts alone")
+    reader: Literal["study", "simulated"] = Field("study", description="study: its own regressor, trained on its patients; simulated: that of the folder init where it has one, else the shipped one, trained on simulated hearts alone")
     batch_size: int = Field(8, ge=1, le=65_536, description="clips worked on together; never changes a byte")
 
     @field_validator("ef")
@@ -424,7 +424,7 @@ PRESETS: dict[str, StudyConfig] = {
     "demo": _config(
         "demo",
         # The shipped re-identification encoder knows more patients than a small cohort has, and tells unseen ones apart the better for it.
-        Steps(autoencoder=100, image=100, reid=0, video=10, evaluation=300),
+        Steps(autoencoder=100, image=50, reid=0, video=10, evaluation=300),
         Steps(autoencoder=16, image=64, reid=128, video=16, evaluation=16),
         # Errors in EF flatten what a regressor learns, most where a histogram has a peak.
         SynthesisSection(videos=0, steps=2, image_steps=2, ef="mixed", ef_tolerance=5.0),

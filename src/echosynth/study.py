@@ -61,6 +61,13 @@ class Stage:
         return self.inputs(config) if callable(self.inputs) else self.inputs
 
 
+def all_but(section: str, *left_out: str) -> tuple[str, ...]:
+    """The options of a section but those that a result does not depend on, for `Stage.sections`: ("screen.alpha", ...). A new option counts until it is left out."""
+    options = StudyConfig.model_fields[section].annotation.model_fields
+    assert set(left_out) <= set(options)
+    return tuple(f"{section}.{option}" for option in options if option not in left_out)
+
+
 class Study(Records):
     """A study folder and its configuration."""
 
@@ -231,23 +238,24 @@ class Study(Records):
         return True
 
     def prepare(self, stage: Stage) -> str:
-        """Makes the stage's folder ready and returns the key. Unfinished work with this very key is kept, other work of the stage is cleared.
+        """Makes the stage's folder ready and returns the key. Unfinished work with this very key, of inputs with these very bytes, is kept; other work of the stage is cleared.
 
         Raises InputError naming a file there that is not the stage's: nothing of the user's is deleted.
         """
         folder, key = self.folder(stage.name), self.key(stage)
-        if folder.exists() and not self._unfinished(folder, key):
+        if folder.exists() and not self._unfinished(stage, folder, key):
             self._clear(stage, folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
-        write_sealed(folder / BEGUN, {"key": key}, self.seal_key)
+        write_sealed(folder / BEGUN, {"key": key, "inputs": self._bytes_of_inputs(stage)}, self.seal_key)
         if README not in stage.public:
             write_readme(folder, stage.holds)
         return key
 
-    def _unfinished(self, folder: Path, key: str) -> bool:
+    def _unfinished(self, stage: Stage, folder: Path, key: str) -> bool:
         try:
-            return read_sealed(folder / BEGUN, self.seal_key, "unfinished work is done again")["key"] == key
+            begun = read_sealed(folder / BEGUN, self.seal_key, "unfinished work is done again")
+            return begun["key"] == key and begun.get("inputs") == self._bytes_of_inputs(stage)
         except FileNotFoundError:
             return False
         except InputError as error:  # nobody can say what the work was for

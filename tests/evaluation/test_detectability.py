@@ -113,9 +113,30 @@ def test_a_missing_autoencoder_short_clips_and_a_missing_floor_are_named(cohorts
     short = a_cohort(tmp_path, 3, 60, frames=24, first=700)
     found = detectability(real, real.clips[real.clips["split"] != "TEST"], short, 32.0, section(), 0)  # so that hardly any are left
     reasons = {key.removeprefix("appearance.detectability_"): value for key, value in found.items() if key.endswith("_reason")}
-    assert reasons["reconstruction_28_reason"] == reasons["generator_clips_reason"] == "no autoencoder is at hand where two folders are compared"
-    assert reasons["clips_reason"] == "a clip of 24 frames, 25 needed"
+    assert reasons["reconstruction_28_reason"] == reasons["generator_28_reason"] == "no autoencoder is at hand where two folders are compared"
+    assert reasons["clips_reason"] == reasons["clips_floor_reason"] == "0 clips a side of 25 frames or more, 50 needed"
     assert reasons["28_floor_reason"] == "30 real clips beside the held-out ones, 60 needed"
+    assert found["appearance.detectability_28"] is not None
+
+
+def test_a_short_clip_takes_no_figure_away(cohorts):
+    """One real clip of 24 frames: pieces of clips are compared among the others, single frames among all."""
+    real, synthetic = cohorts
+    held_out = real.held_out().copy()
+    held_out.loc[held_out.index[7], "frames"] = 24
+    found = detectability(real, held_out, synthetic, 32.0, section(), 0)
+    assert found["appearance.detectability_clips"] is not None and found["appearance.detectability_clips_floor"] is not None
+    assert found["appearance.detectability_clips_samples"] == 59 and found["appearance.detectability_samples"] == 60
+    whole = detectability(real, real.held_out(), synthetic, 32.0, section(), 0)
+    assert "appearance.detectability_clips_samples" not in whole and whole["appearance.detectability_28"] == found["appearance.detectability_28"]
+
+
+def test_fewer_long_clips_than_needed_are_refused(cohorts):
+    real, synthetic = cohorts
+    held_out = real.held_out().copy()
+    held_out.loc[held_out.index[:11], "frames"] = 24
+    found = detectability(real, held_out, synthetic, 32.0, section(), 0)
+    assert found["appearance.detectability_clips_reason"] == "49 clips a side of 25 frames or more, 50 needed"
     assert found["appearance.detectability_28"] is not None
 
 

@@ -1,9 +1,11 @@
 """Figures as text: units, targets, intervals, tables."""
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from echosynth.report.facts import beat_sentence, headline, metric_row, one_sentence, results_table, run_facts, tables, without_paths
+from echosynth.metrics.kernel import kid, kid_with_floor
+from echosynth.report.facts import beat_sentence, headline, metric_row, one_sentence, results_table, run_facts, tables, targets, without_paths
 from echosynth.report.glossary import ENTRIES, KEY_FIGURES, SECOND_FIGURES, Target, entry, show
 from toy_study import METRICS
 
@@ -77,6 +79,9 @@ def test_one_sentence_says_what_there_is():
     full = one_sentence({"tstr.r2": 0.8, "tstr.r2_of_trtr": 0.9, "screen.planted_recall": 0.97, "screen.false_rejection": 0.05}, 240, 1200)
     assert "rejects 5.0 % of patients" in full
     assert full.startswith("240 synthetic clips were made from a cohort of 1,200 clips; ") and "R² 0.80, 90 %" in full
+    assert "without the selection" not in full
+    both = one_sentence({"tstr.r2": 0.8, "tstr.r2_unselected": 0.71, "tstr.r2_of_trtr_unselected": 0.75}, 240, 1200)
+    assert "R² 0.80 (0.71, 75 % of that of training on real clips without the selection of clips by their EF)" in both
     assert "every planted near-copy of 97.0 % of patients" in full and "5.0 %" in full
 
 
@@ -104,7 +109,7 @@ def test_results_table_fits_a_terminal():
     assert max(map(len, lines)) <= 80
     assert any("EF adherence, R²" in line and "0.82 to 0.89" in line and "✗ ≥ 0.95" in line for line in lines)
     assert any("without selection" in line and "0.71" in line and "✗ ≥ 0.90" in line for line in lines)
-    assert any("planted copies caught" in line and "✓ ≥ 95.0 %" in line for line in lines)
+    assert any("planted near-copies caught" in line and "✓ ≥ 95.0 %" in line for line in lines)
     assert any("unseen patients rejected" in line and "✗ ≤ 7.0 %" in line for line in lines)
     assert any("radiomics" in line and "76.7" in line and "3.9" in line and "✗ ≤ 3 × floor" in line for line in lines)
     assert any("recall" in line and "✓ ≥ floor−0.05" in line for line in lines)
@@ -113,6 +118,13 @@ def test_results_table_fits_a_terminal():
     console.print(results_table(METRICS, closed))
     printed = console.export_text()
     assert "closed" in printed and "✗ 9 passed, 2" in printed and "failed" in printed.splitlines()[-1] and max(map(len, printed.splitlines())) <= 80
+    wide = {"tstr.verdict": "inconclusive", "video.kid_low": -0.01, "video.kid_high": -0.005, "video.kid_floor": -0.001}
+    console.print(results_table(METRICS | wide))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("verdict" in line and "inconclusive" in line and "✗ non-inferior" in line for line in lines)
+    assert any("KID" in line and "✗ ≤ floor+3 sd" in line for line in lines)
+    assert any("worst kind of copy: shift 6" in line and "40.0 %" in line and "✗ ≥ 95.0 %" in line for line in lines)
     without = {key: value for key, value in METRICS.items() if not key.endswith("_unselected")}
     assert not any(row["key"].endswith("_unselected") for row in headline(without))
 
@@ -125,3 +137,55 @@ def test_targets_by_a_floor():
     triple, near = Target(3, "at most", "times"), Target(0.05, "at least", "within")
     assert triple.met(2.9, 1.0) and not triple.met(3.1, 1.0) and triple.met(3.1) is None
     assert near.met(0.91, 0.95) and not near.met(0.89, 0.95) and near.met(0.99, 0.95)
+
+
+def test_the_verdict_decides_about_a_loss_and_not_its_point():
+    """MAE 0.90 more, of which 1.0 may be lost, with an interval that goes to 2.00: nothing is shown."""
+    metrics = {"tstr.mae_more_than_trtr": 0.9, "tstr.mae_more_than_trtr_low": -0.2, "tstr.mae_more_than_trtr_high": 2.0, "tstr.verdict": "inconclusive"}
+    rows = {row["key"]: row for row in headline(metrics)}
+    assert rows["tstr.mae_more_than_trtr"]["met"] is None and not rows["tstr.mae_more_than_trtr"]["target"]
+    assert (rows["tstr.verdict"]["value"], rows["tstr.verdict"]["met"], rows["tstr.verdict"]["target"]) == ("inconclusive", False, "non-inferior")
+    assert metric_row({"tstr.verdict": "non-inferior"}, "tstr.verdict")["met"] is True
+    assert metric_row({"tstr.verdict_unselected": "inferior"}, "tstr.verdict_unselected")["met"] is False
+
+
+def test_a_verdict_that_there_is_not_is_missing_with_its_whole_reason():
+    row = metric_row({"tstr.verdict": "none: 20 patients, 30 needed"}, "tstr.verdict")
+    assert (row["value"], row["met"], row["reason"]) == (None, None, "not computed: 20 patients, 30 needed")
+    assert metric_row({"tstr.worst_stratum": "EF 40-50 and more words"}, "tstr.worst_stratum")["value"] == "EF 40-50 and more words"
+
+
+def test_figures_without_selection_follow_those_with_it():
+    keys = [row["key"] for row in headline(METRICS)]
+    for key in ("tstr.r2", "tstr.r2_of_trtr", "tstr.mae_more_than_trtr", "tstr.verdict", "adherence.r2", "appearance.detectability_56", "appearance.detectability_clips"):
+        assert keys[keys.index(key) + 1] == f"{key}_unselected"
+    assert metric_row(METRICS, "appearance.detectability_56_unselected")["floor"] == "0.52"  # the same real clips
+
+
+def test_a_missing_figure_stays_among_the_targets():
+    rows = headline(METRICS)
+    counts = targets(rows)
+    assert counts["of"] == counts["met"] + counts["missed"] + counts["open"] == sum(bool(row["target"]) for row in rows)
+    assert counts["open"] == 1  # video.frechet
+    less = targets(headline({key: value for key, value in METRICS.items() if key not in ("adherence.slope", "video.kid_floor_sd")}))
+    assert less["of"] == counts["of"] and less["open"] == 3
+
+
+def test_a_perfect_generator_meets_the_target_of_an_unbiased_distance():
+    """Its distance and its floor both scatter about 0: with a multiple of the floor for a target it would miss in half of the trials."""
+    target, met, missed = ENTRIES["video.kid"].target, 0, 0
+    patients = np.repeat(np.arange(60), 2)
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        hearts = rng.normal(size=(60, 8))[patients] + 0.5 * rng.normal(size=(120, 8))
+        fresh = rng.normal(size=(120, 8)) + 0.5 * rng.normal(size=(120, 8))
+        for made, count in ((fresh, "perfect"), (fresh + 0.6, "shifted")):
+            floor = kid_with_floor(hearts, patients, made, 0, splits=10)
+            found = target.met(kid(hearts, made).value, floor.floor, floor.floor_sd)
+            met, missed = met + (found and count == "perfect"), missed + (not found and count == "shifted")
+    assert met == 60 and missed >= 57
+
+
+def test_the_floor_of_a_figure_of_synthetic_clips_is_that_of_real_ones():
+    assert metric_row(METRICS, "temporal.synthetic.dominant_period")["floor"] == "97"
+    assert metric_row({"temporal.synthetic.dominant_period": 0.9}, "temporal.synthetic.dominant_period")["floor"] == ""

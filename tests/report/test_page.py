@@ -15,6 +15,8 @@ from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.files import read_json
 from echosynth.report import STAGE, write_report
+from echosynth.report.pieces import looked_at, screenings
+from echosynth.run import configure
 from echosynth.study import Study
 from toy_study import METRICS, SECRET, make_study, moved, record_again
 
@@ -73,6 +75,18 @@ def test_page_is_whole_offline_and_accessible(text: str):
     assert text.count("not computed") == 2  # the card and the row of video.frechet, nothing else
     assert "a mitigation, not a proof of anonymity" in text
     assert "the validation split has 12 patients" in text
+    assert "targets are met, " in text and ", 1 could not be judged" in text
+    assert "Copies caught, worst kind (shift 6, images)" in text
+    assert 'shift 6 <span class="near">required</span>' in text and 'noise 4 <span class="near">near-copy</span>' in text
+
+
+def test_the_page_says_which_frames_are_screened(finished: Study, text: str):
+    for said in (text, (finished.folder("report") / "public.html").read_text()):
+        assert "one frame in 8 of the finished video" in said and "all frames" not in said and "all their frames" not in said
+    assert looked_at(1) == "every frame"
+    screen = finished.config.screen
+    assert "noted alone" in screenings(screen.model_copy(update={"withhold": False}))
+    assert "not screened" in screenings(screen.model_copy(update={"protocol": "paper"}))
 
 
 def test_the_copy_for_others_is_whole_too(finished: Study, text: str):
@@ -197,6 +211,13 @@ def test_report_is_a_stage_with_the_same_bytes_each_time(copied: Study, text: st
     assert copied.carry_out(STAGE)
     assert (copied.folder("report") / "index.html").read_text() == text
     assert not copied.carry_out(STAGE)
+
+
+def test_an_edited_option_is_on_the_page(copied: Study):
+    shutil.rmtree(copied.folder("report"), ignore_errors=True)
+    copied.carry_out(STAGE)
+    edited = Study(copied.root, configure(copied.config, options=["audit.max_auc=0.77"]))
+    assert edited.carry_out(STAGE) and "max_auc: 0.77" in (copied.folder("report") / "index.html").read_text()
 
 
 def test_a_large_study_stays_small(tmp_path: Path):

@@ -222,6 +222,13 @@ def test_figures_on_a_few_patients_are_null():
     assert public_metrics(metrics, _cohort(30, 9))["tstr.worst_stratum"] == "EF < 40"
 
 
+def test_figures_without_selection_are_withheld_alike():
+    metrics = {"tstr.auc_40_unselected": 0.9, "tstr.worst_stratum_unselected": "EF < 40", "tstr.worst_stratum_mae_unselected": 7.0}
+    assert public_metrics(metrics, _cohort(10, 10)) == metrics
+    shared = public_metrics(metrics, _cohort(9, 30))
+    assert [shared[key] for key in metrics] == [None] * 3
+
+
 def test_figures_that_are_scores_or_name_a_file_are_withheld():
     shared = public_metrics({"published.tau": 0.9, "volumes.r2": None, "volumes.r2_reason": "/data/x/VolumeTracings.csv: row 3"}, None)
     assert shared["published.tau"] is None and shared["volumes.r2_reason"] == "the reason names a file"

@@ -139,6 +139,16 @@ def test_the_statement_lists_what_depends_on_patients(tmp_path):
     assert outside == {"Number of clips", "Number of training patients", "Options", "Figures of the report and of this passport, and whether the gate is open"}
 
 
+@pytest.mark.parametrize("item", ["Clips left out for their EF", "EF read off each clip, readings.csv"])
+def test_a_reader_of_somebody_else_is_not_called_simulated(item):
+    def words(init: str) -> str:
+        config = configure(preset("demo"), init=init, options=private_options("epsilon=8"))
+        return next(found.words for found in coverage(config) if found.item == item)
+
+    assert words("simulated") == "read by a regressor that was trained on simulated hearts alone"
+    assert "whoever gave it vouches" in words("/weights/of/somebody")
+
+
 @pytest.mark.parametrize("text", ["8", "epsilon", "epsilon=", "delta=1e-5", "epsilon=8,noise=2"])
 def test_the_option_is_checked(text):
     with pytest.raises(InputError, match="--dp"):

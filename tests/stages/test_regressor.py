@@ -11,8 +11,9 @@ from echosynth.cohort.phantom import simulate_clip
 from echosynth.config import preset
 from echosynth.errors import InputError
 from echosynth.networks.regressor import Regressor, RegressorConfig, predict_ef
-from echosynth.stages.regressor import LINE, PREDICTIONS, READER, Reader, line_of
+from echosynth.stages.regressor import LINE, PREDICTIONS, READER, Reader, given_reader, line_of
 from echosynth.stages.start import shipped
+from echosynth.stages.synthesis import _learnt_from
 from echosynth.study import Study
 
 CPU = torch.device("cpu")
@@ -63,6 +64,10 @@ def test_the_simulated_reader_undoes_its_own_line_and_needs_no_study(tmp_path):
     Regressor(RegressorConfig(size=16, frames=8, width=8, features=4)).save_pretrained(tmp_path / READER)
     (tmp_path / READER / LINE).write_text('{"slope": 0.9, "intercept": 3.0}')
     assert Reader.simulated(str(tmp_path), CPU).intercept == 3.0
+    assert given_reader(str(tmp_path)) == tmp_path / READER
+    assert given_reader("simulated") is given_reader("none") is given_reader(str(tmp_path / "elsewhere")) is None
+    assert _learnt_from("simulated", str(tmp_path)) != _learnt_from("simulated", "simulated") == "simulated hearts alone"
+    assert _learnt_from("study", str(tmp_path)) == "real clips"
 
 
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", '{"slope": 1, "intercept": NaN}', '{"slope": "steep", "intercept": 0}', '{"slope": 0.2, "intercept": 0}'])

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from echosynth.stages.unselected import first_kept
+from echosynth.stages.unselected import _copy, first_kept
 
 
 def test_the_first_candidate_that_the_screen_lets_pass_counts():
@@ -18,3 +18,12 @@ def test_the_first_candidate_that_the_screen_lets_pass_counts():
     ]
     table = pd.DataFrame(rows, columns=["slot", "attempt", "kind", "kept", "missed_ef"])
     assert first_kept(table).to_dict() == {0: True, 1: False, 2: True, 3: False}
+
+
+def test_a_clip_of_another_synthesis_is_replaced(tmp_path):
+    source, target = tmp_path / "now.avi", tmp_path / "Videos" / "now.avi"
+    target.parent.mkdir()
+    target.write_text("left by an interrupted call")
+    source.write_text("the clip")
+    _copy(source, target)
+    assert target.read_text() == "the clip"

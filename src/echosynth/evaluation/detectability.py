@@ -78,7 +78,8 @@ def detectability(
     ones, "..._reconstruction_VIEW" of reconstructions against the real clips they were made from (the autoencoder's share),
     "..._generator_VIEW" of reconstructions against synthetic clips (the generator's share), and "..._VIEW_unselected".
 
-    Each is the AUC of small classifiers on clips and patients that they did not see, with its interval, all at one number of clips a side.
+    Each is the AUC of small classifiers on clips and patients that they did not see, with its interval, all at one number of clips a side ("appearance.detectability_samples").
+    Where some clips are shorter than a piece, the view "clips" is of the longer ones of either side, at a number of its own ("appearance.detectability_clips_samples").
 
     Args:
         real: The real cohort; the other side of the floor are its clips outside `held_out`.
@@ -97,27 +98,44 @@ def detectability(
         InputError: When a video cannot be read.
     """
     if not section.detectability_clips:
-        return _without("evaluation.detectability_clips is 0")
-    count = min(section.detectability_clips, len(held_out), len(synthetic.clips))
-    chosen, others = spread(held_out, count), real.clips.drop(held_out.index)
-    if reason := _too_few(chosen, synthetic.clips):
-        return _without(reason)
-    reasons = {_FLOOR_PAIR: f"{len(others)} real clips beside the held-out ones, {count} needed" if len(others) < count else _too_few(others, others)}
-    rows = {"real": (real, chosen), "synthetic": (synthetic, _alike(chosen, synthetic.clips))}
-    if not reasons[_FLOOR_PAIR]:
-        rows["other"] = (real, _alike(chosen, others))
-    if unselected is not None and len(unselected.clips) >= count:
-        rows["unselected"] = (unselected, _alike(chosen, unselected.clips))
-    sets = {name: look(cohort, clips, fps, seed) for name, (cohort, clips) in rows.items()}
+        return _without("evaluation.detectability_clips is 0", VIEWS)
+    offered = {"real": (real, held_out), "synthetic": (synthetic, synthetic.clips), "other": (real, real.clips.drop(held_out.index))}
+    offered |= {"unselected": (unselected, unselected.clips)} if unselected is not None else {}
+    long = {name: (cohort, rows[_count(rows, fps) > OFFSETS[-1]]) for name, (cohort, rows) in offered.items()}
+    if all(len(long[name][1]) == len(rows) for name, (_, rows) in offered.items()):
+        return _compare(offered, VIEWS, fps, section, seed, autoencoder)
+    stills, pieces = ([view for view in VIEWS if (view.frames == 1) == still] for still in (True, False))
+    of_pieces = _compare(long, pieces, fps, section, seed, autoencoder, f" of {OFFSETS[-1] + 1} frames or more")
+    of_pieces = {key.replace("_samples", "_clips_samples"): value for key, value in of_pieces.items()}
+    return _compare(offered, stills, fps, section, seed, autoencoder) | of_pieces
+
+
+def _compare(
+    offered: dict[str, tuple[Cohort, pd.DataFrame]],
+    views: Sequence[View],
+    fps: float,
+    section: EvaluationSection,
+    seed: int,
+    autoencoder: Autoencoder | None,
+    of: str = "",
+) -> dict:
+    """The figures of some views. `offered` are the clips of each side to choose from, with their cohort; `of` says, in a reason, which clips these are."""
+    (real, held_out), (_, made), (_, others) = (offered[name] for name in ("real", "synthetic", "other"))
+    count = min(section.detectability_clips, len(held_out), len(made))
+    chosen = spread(held_out, count) if count else held_out.iloc[:0]
+    if reason := _too_few(chosen, made, of):
+        return _without(reason, views)
+    short = f"{len(others)} real clips{of} beside the held-out ones, {count} needed" if len(others) < count else _too_few(others, others, of)
+    reasons = {_FLOOR_PAIR: short}
+    sides = {name: (cohort, _alike(chosen, rows)) for name, (cohort, rows) in offered.items() if len(rows) >= count and not (name == "other" and short)}
+    sides["real"] = (real, chosen)
+    sets = {name: look(cohort, rows, fps, seed) for name, (cohort, rows) in sides.items()}
     if autoencoder is None:
         reasons |= dict.fromkeys(("reconstruction", "generator"), "no autoencoder is at hand where two folders are compared")
     else:
         sets["reconstruction"] = look(real, chosen, fps, seed, autoencoder=autoencoder)
-    shortest = min(int(_count(clips, fps).min()) for _, clips in rows.values())
-    views = [view for view in VIEWS if view.frames == 1 or shortest > OFFSETS[-1]]
-    reasons["clips"] = f"a clip of {shortest} frames, {OFFSETS[-1] + 1} needed"
     pairs = {name: (sets[one], sets[other]) for name, (one, other) in (_PAIRS | _UNSELECTED).items() if one in sets and other in sets}
-    return flat(separate(pairs, section.detectability_steps, seed, views), reasons) | {"appearance.detectability_samples": count}
+    return flat(separate(pairs, section.detectability_steps, seed, views), reasons, views) | {"appearance.detectability_samples": count}
 
 
 def look(cohort: Cohort, rows: pd.DataFrame, fps: float, seed: int, change: Change | None = None, autoencoder: Autoencoder | None = None) -> Clips:
@@ -193,17 +211,17 @@ def separate(pairs: dict[str, tuple[Clips, Clips]], steps: int, seed: int, views
     return found
 
 
-def flat(found: dict[tuple[str, str], Auc], reasons: dict[str, str]) -> dict:
-    """The figures by their keys, with a reason (by the name of the pair, or of the view) for those that are missing."""
+def flat(found: dict[tuple[str, str], Auc], reasons: dict[str, str], views: Sequence[View]) -> dict:
+    """The figures of `views` by their keys, with a reason (by the name of the pair) for those that are missing."""
     metrics = {}
     for name in dict.fromkeys([*_PAIRS, *(name for name, _ in found)]):
-        for view in VIEWS:
+        for view in views:
             key = _key(name, view.name)
             if (name, view.name) in found:
                 auc = found[name, view.name]
                 metrics |= {key: auc.value, f"{key}_low": auc.low, f"{key}_high": auc.high}
             else:
-                metrics |= {key: None, f"{key}_reason": reasons.get(name) or reasons[view.name]}
+                metrics |= {key: None, f"{key}_reason": reasons[name]}
     return metrics
 
 
@@ -213,17 +231,17 @@ def _key(pair: str, view: str) -> str:
     return f"appearance.detectability_{view}" if not pair else f"appearance.detectability_{pair}_{view}"
 
 
-def _without(reason: str) -> dict:
-    return flat({}, dict.fromkeys(_PAIRS, reason))
+def _without(reason: str, views: Sequence[View]) -> dict:
+    return flat({}, dict.fromkeys(_PAIRS, reason), views)
 
 
-def _too_few(one: pd.DataFrame, other: pd.DataFrame) -> str:
+def _too_few(one: pd.DataFrame, other: pd.DataFrame, of: str = "") -> str:
     """Why two sets cannot be compared; the empty string where they can."""
     clips = min(len(one), len(other))
     people = min(rows["patient"].nunique() for rows in (one, other))
     if clips < FEWEST:
-        return f"{clips} clips a side, {FEWEST} needed"
-    return f"{people} patients a side, {PATIENTS} needed" if people < PATIENTS else ""
+        return f"{clips} clips a side{of}, {FEWEST} needed"
+    return f"{people} patients a side with clips{of}, {PATIENTS} needed" if people < PATIENTS else ""
 
 
 def _alike(wanted: pd.DataFrame, offered: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ class _Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """The regressors of each kind, one a seed. Those of `synthetic`, `unselected` and `relabelled` learn from `clips` clips each, no more than those of `real`."""
+    """The regressors of each kind, one a seed. Those of `synthetic`, `unselected` and `relabelled` learn from `clips` clips each, those of `real` from `real_clips`, which are as many or more."""
 
     real: list[Network]
     synthetic: list[Network]
@@ -43,6 +43,7 @@ class Trained:
     judge: Network
     judge_is_held_out: bool
     clips: int
+    real_clips: int
 
 
 def train_all(
@@ -50,8 +51,8 @@ def train_all(
 ) -> Trained:
     """Trains what `section` asks for, each regressor in a folder of its own under `folder`; what is trained already is opened. On the CPU of one process they train side by side.
 
-    `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR, or all where the synthetic cohort has fewer: so the two differ in
-    the kind of clips alone. Raises InputError when a video cannot be read.
+    `regressor` is the first of the kind `real`. TSTR takes as many clips as TRTR: so the two differ in the kind of clips alone.
+    Where the synthetic cohort has fewer it takes all, and there is no verdict (`usefulness`). Raises InputError when a video cannot be read.
     """
     of_real, of_synthetic = videos(real, ("TRAIN",)), videos(synthetic, ("TRAIN",))
     as_many = of_synthetic[: len(of_real)]
@@ -89,7 +90,7 @@ def train_all(
     kinds = {"real": [regressor, *found["trtr"]], "synthetic": found["tstr"], "unselected": found["tstr-unselected"]}
     kinds |= {kind: found[kind] for kind in ("mixed", "relabelled")}
     judge = next(iter(found["judge"]), regressor)
-    return Trained(**kinds, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many))
+    return Trained(**kinds, curve=curve, judge=judge, judge_is_held_out=section.judge == "held-out", clips=len(as_many), real_clips=len(of_real))
 
 
 def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:

@@ -1,7 +1,7 @@
 """Is the synthetic cohort useful, and does it obey? What regressors that were trained on it, on real clips, or on both say of real test patients, and of synthetic clips."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -57,9 +57,10 @@ def usefulness(
         _table(folder / f"{kind}.parquet", ef=ef, **{f"predicted_{k + 1}" if k else "predicted": one for k, one in enumerate(predicted)})
         found = figures("tstr" if kind == UNSELECTED else kind, ef, predicted, weights)
         if kind != "trtr":
-            found |= _beside_trtr(kind, found, ef, read["trtr"], predicted, metrics["trtr.r2"], patients, seed, section.bootstraps)
+            unequal = "" if kind == "mixed" else _unequal(trained)
+            found |= _beside_trtr(kind, ef, read["trtr"], predicted, weights, patients, seed, unequal)
         metrics |= without_selection("tstr", found) if kind == UNSELECTED else found
-    metrics |= {"trtr.train_clips": len(videos(real, ("TRAIN",))), "tstr.train_clips": trained.clips}
+    metrics |= {"trtr.train_clips": trained.real_clips, "tstr.train_clips": trained.clips}
     metrics |= _curve(trained, paths, ef, weights, folder)
     return metrics
 
@@ -76,24 +77,57 @@ def without_selection(prefix: str, found: dict) -> dict:
     return renamed
 
 
+def _unequal(trained: Trained) -> str:
+    """Why there is no verdict on synthetic clips against real ones; empty where both kinds learn from as many."""
+    return "" if trained.clips == trained.real_clips else f"learns from {trained.clips} clips, TRTR from {trained.real_clips}; equal numbers needed"
+
+
 def _beside_trtr(
-    kind: str, found: dict, ef: np.ndarray, by_trtr: np.ndarray, predicted: np.ndarray, r2_of_trtr: float, patients: np.ndarray, seed: int, bootstraps: int
+    kind: str, ef: np.ndarray, by_trtr: np.ndarray, predicted: np.ndarray, weights: np.ndarray, patients: np.ndarray, seed: int, unequal: str = ""
 ) -> dict:
-    """What a training loses against TRTR on the same test clips: the share of its R2, the difference of the errors with its interval, the verdict."""
+    """What a training loses against TRTR on the same test clips: the share of its R2 and the difference of the errors, each with its interval, and the verdict; without one for the reason `unequal`."""
     name = "tstr" if kind == UNSELECTED else kind
-    compared = compare_training(ef, by_trtr, predicted, patients, seed, max(bootstraps, 100))
-    told = {f"{name}.r2_of_trtr": found[f"{name}.r2"] / r2_of_trtr if r2_of_trtr > 0 else math.nan} if name == "tstr" else {}
+    compared = compare_training(ef, by_trtr, predicted, patients, seed, max(len(weights), 100))
+    told = {}
+    if name == "tstr":
+        share = _share_of_r2(ef, by_trtr, predicted)
+        told = {"tstr.r2_of_trtr": float(share(np.ones(len(ef))))}
+        told |= _ends("tstr.r2_of_trtr", bootstrap_interval(lambda truth, read, drawn: share(drawn), ef, predicted, weights))
     told |= {f"{name}.mae_more_than_trtr": compared.difference, f"{name}.mae_more_than_trtr_low": compared.low, f"{name}.mae_more_than_trtr_high": compared.high}
-    return told | {f"{name}.verdict": compared.verdict or f"none: {compared.reason}"}
+    reason = compared.reason or unequal
+    return told | {f"{name}.verdict": f"none: {reason}" if reason else compared.verdict}
+
+
+def _share_of_r2(ef: np.ndarray, by_trtr: np.ndarray, predicted: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """R2 of `predicted` (seeds, n) over that of `by_trtr` (seeds, n), as a function of the weights (..., n) of the clips: both on the same drawn patients. NaN where the latter is not above 0."""
+
+    def share(weights: np.ndarray) -> np.ndarray:
+        above, below = (_mean_over_seeds(r2, ef, one, weights) for one in (predicted, by_trtr))
+        return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+    return share
+
+
+def _ends(key: str, interval: tuple[float, float]) -> dict:
+    return {f"{key}_low": interval[0], f"{key}_high": interval[1]}
+
+
+def slope(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Slope (...) of the least-squares line predicted = slope truth + intercept over clips weighted by `weights` (..., n), that of `metrics.ejection.Agreement`; NaN where all truths are equal."""
+    shares = weights / weights.sum(-1, keepdims=True)
+    centred = truth - (shares * truth).sum(-1, keepdims=True)
+    squares = (shares * centred**2).sum(-1)
+    flat = squares <= 1e-12 * np.maximum((shares * truth**2).sum(-1), 1e-300)
+    return np.where(flat, np.nan, (shares * centred * predicted).sum(-1) / np.where(flat, 1, squares))
 
 
 def figures(prefix: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict:
     """All figures of agreement of readings `predicted` (seeds, n) with `truth` (n,): means over the seeds, with intervals from the bootstrap `weights`, and the spread of R2 over the seeds."""
     each = [agreement(truth, one).as_dict() for one in predicted]
     metrics = {f"{prefix}.{key}": float(np.mean([one[key] for one in each])) for key in each[0]}
-    for key, metric in (("r2", r2), ("mae", mae), ("rmse", rmse)):
+    for key, metric in (("r2", r2), ("mae", mae), ("rmse", rmse), ("slope", slope)):
         over_seeds = partial(_mean_over_seeds, metric)
-        metrics[f"{prefix}.{key}_low"], metrics[f"{prefix}.{key}_high"] = bootstrap_interval(over_seeds, truth, predicted, weights)
+        metrics |= _ends(f"{prefix}.{key}", bootstrap_interval(over_seeds, truth, predicted, weights))
     for below in LOW_EF:
         values = [float(auc(truth, one, below=below)) for one in predicted]
         metrics[f"{prefix}.auc_{below:g}"] = float(np.mean(values))

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from echosynth.files import read_json
-from echosynth.report.glossary import ENTRIES, KEY_FIGURES, POINTS, SECOND_FIGURES, entry, group, show, show_target
+from echosynth.report.glossary import ENTRIES, KEY_FIGURES, POINTS, SECOND_FIGURES, Entry, entry, group, show, show_target
 from echosynth.study import Study
 
 
@@ -40,35 +40,70 @@ def gather_metrics(study: Study) -> dict[str, Any]:
 def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     """One metric as text: label, words, value or the reason why there is none, interval, floor (what real clips reach against real ones), target, and whether it is met (None: no target or no value)."""
     about, value = entry(key), metrics.get(key)
-    low, high, floor = (metrics.get(f"{key}_{end}") for end in ("low", "high", "floor"))
+    low, high, floor_sd = (metrics.get(f"{key}_{end}") for end in ("low", "high", "floor_sd"))
+    floor = _floor(metrics, key)
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
+    if isinstance(value, str) and value.startswith(_NONE):
+        value, reason = None, value.removeprefix(_NONE)
     reason = reason if reason.startswith("withheld") else f"not computed: {reason}"
     return {
         "key": key,
         "group": group(key.partition(".")[0]).title,
         "label": about.label,
+        "kind": str(metrics.get(f"{key}_kind") or ""),
         "words": about.words[:1].upper() + about.words[1:],
-        "value": show(value, about) if is_number(value) else value[:12] if isinstance(value, str) else None,
+        "value": show(value, about) if is_number(value) else _words(key, value),
         "reason": "" if is_number(value) or isinstance(value, str) else reason,
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
         "floor": show(floor, about, unit=False) if is_number(floor) else "",
         "target": show_target(about),
-        "met": about.target.met(value, floor if is_number(floor) else None) if is_number(value) and about.target else None,
+        "met": _met(about, value, floor, floor_sd),
     }
 
 
+_NONE = "none: "  # begins a verdict that there is not, with the reason
+_DIGITS = 12  # shown of a fingerprint
+
+
+def _words(key: str, value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return value[:_DIGITS] if key.endswith(".encoder") else value
+
+
+def _met(about: Entry, value: Any, floor: Any, floor_sd: Any) -> bool | None:
+    if isinstance(value, str):
+        return value == about.wanted if about.wanted else None
+    if not is_number(value) or about.target is None:
+        return None
+    return about.target.met(value, *(end if is_number(end) else None for end in (floor, floor_sd)))
+
+
+def _floor(metrics: Mapping[str, Any], key: str) -> Any:
+    """What real clips reach: the figure's own floor, that of the same figure with selection, or the same figure of real clips."""
+    for other in (f"{key}_floor", f"{key.removesuffix('_unselected')}_floor"):
+        if metrics.get(other) is not None:
+            return metrics[other]
+    return metrics.get(key.replace(".synthetic.", ".real.")) if ".synthetic." in key else None
+
+
 def headline(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The key figures, a `metric_row` each. Those without selection are left out where nothing was selected; any other that is missing says why."""
-    kept = [key for key in KEY_FIGURES if key in metrics or not key.endswith("_unselected")]
-    return [metric_row(metrics, key) for key in kept]
+    """The key figures, a `metric_row` each, and after each the same without selection, where something was selected. One that is missing says why."""
+    return [metric_row(metrics, one) for key in KEY_FIGURES for one in (key, f"{key}_unselected") if one == key or one in metrics]
+
+
+def targets(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How many of the targets of `rows` are met, missed, and open (the figure or its floor was not computed), and how many there are."""
+    judged = [row["met"] for row in rows if row["target"]]
+    return {"met": judged.count(True), "missed": judged.count(False), "open": judged.count(None), "of": len(judged)}
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All metrics by prefix: `rows`, and `pairs` of what was measured on real and on synthetic clips alike. The ends of an interval and the floor stand in the row of their figure."""
-    aside = {f"{key}{end}" for key in metrics for end in ("_low", "_high", "_floor", "_floor_sd", "_reason")}
+    aside = {f"{key}{end}" for key in metrics for end in ("_low", "_high", "_floor", "_floor_sd", "_reason", "_kind")}
     found: dict[str, dict[str, Any]] = {}
     for key, value in metrics.items():
-        if key in aside or not (value is None or is_number(value) or key in ENTRIES):
+        if key in aside or not (value is None or is_number(value) or key.removesuffix("_unselected") in ENTRIES):
             continue
         prefix, _, rest = key.partition(".")
         table = found.setdefault(prefix, {"prefix": prefix, "title": group(prefix).title, "words": group(prefix).words, "rows": [], "pairs": []})
@@ -98,14 +133,23 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     """The study in one sentence, of the figures that there are; `made` synthetic clips from `source` clips."""
     parts = [f"{f'{made:,}' if made else 'No'} synthetic clips were made" + (f" from a cohort of {source:,} clips" if source else "")]
     if is_number(metrics.get("tstr.r2")):
-        share = f", {metrics['tstr.r2_of_trtr'] * 100:.0f} % of what training on the real clips gives" if is_number(metrics.get("tstr.r2_of_trtr")) else ""
-        parts.append(f"an EF regressor trained on synthetic clips alone reads held-out real patients with R² {show(metrics['tstr.r2'], entry('tstr.r2'))}{share}")
+        r2, first = (_of_trtr(metrics, end) for end in ("", "_unselected"))
+        plain = f" ({first} without the selection of clips by their EF)" if first else ""
+        parts.append(f"an EF regressor trained on synthetic clips alone reads held-out real patients with R² {r2}{plain}")
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
         share = f"{math.floor(recall * 1000 + 1e-9) / 10:.1f} %"
         parts.append(f"the similarity screening catches every planted near-copy of {share} of patients and {rejected}")
     return "; ".join(parts) + "."
+
+
+def _of_trtr(metrics: Mapping[str, Any], end: str) -> str:
+    """R2 of TSTR with the share that it is of TRTR's; empty where it was not measured."""
+    value, share = (metrics.get(f"tstr.{name}{end}") for name in ("r2", "r2_of_trtr"))
+    if not is_number(value):
+        return ""
+    return show(value, entry("tstr.r2")) + (f", {share * 100:.0f} % of that of training on real clips" if is_number(share) else "")
 
 
 def without_paths(value: Any) -> Any:
@@ -153,18 +197,19 @@ def results_table(metrics: Mapping[str, Any], audit: Mapping[str, Any] | None = 
 
     `audit`: what one has found (audit/examine.py); its verdict on the clips is the last row.
     """
-    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("figure", overflow="fold", min_width=31)
+    table = Table(title="Results", title_style="bold", title_justify="left", header_style="bold", padding=0, box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("figure", overflow="fold", min_width=28)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("floor", justify="right", no_wrap=True)
-    table.add_column("target", max_width=16)
+    table.add_column("target", min_width=14, max_width=16)
     for row in [*headline(metrics), *(metric_row(metrics, key) for key in SECOND_FIGURES)]:
         mark = {True: "[green]✓[/] ", False: "[yellow]✗[/] ", None: ""}[row["met"]]
         about = entry(row["key"])
         value = (row["value"] or "").removesuffix(f" {POINTS}")
         last = mark + show_target(about, short=True) if value else row["reason"].removeprefix("not computed: ")
-        table.add_row(about.brief or row["key"], value or "–", row["interval"], row["floor"], last)
+        name = f"{about.brief or row['key']}{f': {kind}' if (kind := row['kind']) else ''}"
+        table.add_row(name, value or "–", row["interval"], row["floor"], last)
     if audit is not None:
         is_open = audit["gate"]["clips"]["open"]
         mark, counts = ("[green]✓[/] ", "[yellow]✗[/] ")[not is_open], audit["gate"]["counts"]
@@ -181,7 +226,7 @@ def comparison_table(metrics: Mapping[str, Any]) -> Table:
         table.add_section()
         table.add_row(f"[bold]{part['title']}[/]")
         for row in part["rows"]:
-            table.add_row(f"  {row['label']}", row["value"] or f"[dim]{row['reason'].removeprefix('not computed: ')}[/]", row["interval"], row["floor"])
+            table.add_row(f"  {row['label']}{f': {kind}' if (kind := row['kind']) else ''}", row["value"] or f"[dim]{row['reason'].removeprefix('not computed: ')}[/]", row["interval"], row["floor"])
         for row in part["pairs"]:
             table.add_row(f"  {row['label']}, real | synthetic", f"{row['value'] or '–'} | {row['synthetic'] or '–'}")
     return table

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from echosynth.cohort.check import TRUTH
+from echosynth.config import StudyConfig
 from echosynth.files import PRIVATE_FILE, atomic_file, write_json
 from echosynth.progress import progress
 from echosynth.report import facts, figures, pictures, pieces, redaction
@@ -114,7 +115,7 @@ def _charts(
     study: Study, metrics: dict[str, Any], synthetic: pd.DataFrame | None, cohort: pd.DataFrame | None, public: bool
 ) -> dict[str, list[Piece]]:
     """Plots and tables."""
-    scatter = pieces.ef_scatter
+    scatter, frames = pieces.ef_scatter, pieces.looked_at(study.config.screen.every)
     return {
         "usefulness": [
             Piece(
@@ -194,7 +195,7 @@ def _charts(
             ),
             Piece(
                 "Finished videos",
-                "The same for whole videos: the score is that of the most similar of all frames.",
+                f"The same for whole videos: the score is the highest of the frames that the screening looks at, {frames}.",
                 lambda: pieces.screening(study, "video"),
                 SCORES,
             ),
@@ -202,14 +203,14 @@ def _charts(
         "screened": [
             Piece(
                 "What was screened",
-                "Every candidate passes two screenings: its anchor image first, then all frames of the finished video.",
+                pieces.screenings(study.config.screen),
                 lambda: pieces.screened(study),
                 "",
             ),
             Piece(
                 "Planted copies",
                 "Training clips changed as a copier would change them, by kind and strength. "
-                "Near-copies must be caught; from some strength on, a copy is no longer one. "
+                "Near-copies and the kinds marked as required must be caught; from some strength on, a copy is no longer one. "
                 "Units: noise, grey levels; gain and zoom, ratio; shift, pixels; round trips through the autoencoder, "
                 "how many.",
                 lambda: pieces.planted(study),
@@ -264,7 +265,6 @@ def render(study: Study, metrics: dict[str, Any], public: bool) -> str:
     synthetic, cohort = _clips(pictures.synthetic_clips, study), _clips(pictures.cohort_clips, study)
     stages = facts.finished_stages(study)
     cards = facts.headline(metrics)
-    judged = [card["met"] for card in cards if card["met"] is not None]
     shared, every = redaction.public_options(study.config), facts.without_paths(study.config.model_dump(mode="json"))
     options = shared if public else every
     found = _looks(study, synthetic, cohort) | _charts(study, metrics, synthetic, cohort, public)
@@ -295,7 +295,7 @@ def render(study: Study, metrics: dict[str, Any], public: bool) -> str:
         alpha=f"{study.config.screen.alpha * 100:g} %",
         finished=stages[-1]["finished"][:10] if stages else "",
         cards=cards,
-        targets={"met": sum(judged), "of": len(judged)},
+        targets=facts.targets(cards),
         tables=facts.tables(metrics),
         run=facts.run_facts(stages, public),
         configuration=yaml.safe_dump(options, sort_keys=False),
@@ -330,7 +330,7 @@ def _run(study: Study) -> dict[str, Any]:
 STAGE = Stage(
     "report",
     inputs=("evaluation",),
-    sections=(),
+    sections=tuple(StudyConfig.model_fields),  # the page prints every option
     run=_run,
     holds="The owner's report (index.html) shows patients; public.html and metrics.json are the copies for others",
     public=("public.html", "metrics.json"),

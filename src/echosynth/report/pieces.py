@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from safetensors import safe_open
 
+from echosynth.config import ScreenSection
 from echosynth.records import RECORD
 from echosynth.report import figures, pictures, redaction
 from echosynth.report.facts import is_number
@@ -198,6 +199,11 @@ def _said(study: Study, stage: str) -> dict[str, Any]:
     return study.summary(stage)["summary"] if (study.folder(stage) / RECORD).exists() else {}
 
 
+def looked_at(every: int) -> str:
+    """Which frames of a video the screening looks at, in words."""
+    return "every frame" if every == 1 else f"one frame in {every}"
+
+
 def planted(study: Study) -> list[dict]:
     """Of how many patients the two screenings catch the planted copies, by kind and strength, with intervals; shares rounded down."""
     rows = _said(study, "reid").get("planted")
@@ -207,7 +213,7 @@ def planted(study: Study) -> list[dict]:
         {
             "sample": row["sample"],
             "kind": f"{row['kind']} {row['strength']:g}",
-            "near": row["near"],
+            "mark": "near-copy" if row["near"] else "required" if row.get("required") else "",
             "patients": f"{row['patients']:,}",
             "caught": f"{int(row['recall'] * 100 + 1e-9)} %",
             "interval": f"{row['low'] * 100:.0f} to {row['high'] * 100:.0f} %",
@@ -222,11 +228,20 @@ def warnings(study: Study) -> list[str]:
     return [str(_said(study, stage)["warning"]) for stage in ("reid", "regressor", "evaluation") if _said(study, stage).get("warning")]
 
 
+def screenings(screen: ScreenSection) -> str:
+    """Which screenings a candidate has to pass, in words."""
+    if screen.protocol == "paper":
+        told = "The anchor image of every candidate passes the published filter; finished videos are not screened."
+    else:
+        told = f"Every candidate passes two screenings: its anchor image first, then {looked_at(screen.every)} of the finished video."
+    return told if screen.withhold else f"{told} Verdicts were noted alone: none left a clip out (screen.withhold is off)."
+
+
 def screened(study: Study) -> list[dict]:
     """How many samples each of the two screenings saw and rejected."""
     table = _table(study, "synthetic", "screening.parquet", ("kind", "kept"))
     rows = []
-    for kind, words in (("image", "still images, before they are animated"), ("video", "finished videos, over all their frames")):
+    for kind, words in (("image", "still images, before they are animated"), ("video", f"finished videos, over {looked_at(study.config.screen.every)}")):
         kept = table.loc[table["kind"] == kind, "kept"].astype(bool)
         rows.append({"what": words, "seen": f"{len(kept):,}", "rejected": f"{(~kept).sum():,}", "share": f"{(~kept).mean() * 100:.1f} %" if len(kept) else "–"})
     return rows
@@ -265,7 +280,7 @@ def protocols(study: Study, public: bool) -> list[dict]:
             "calibrated": f"{(~images['calibrated'].astype(bool)).sum():,}",
             "published": f"{(~images['published'].astype(bool)).sum():,}",
         },
-        {"what": "finished videos", "calibrated": "screened over all their frames", "published": "not screened"},
+        {"what": "finished videos", "calibrated": f"screened over {looked_at(study.config.screen.every)}", "published": "not screened"},
         {"what": "decides in this study", "calibrated": "", "published": ""} | {("published" if study.config.screen.protocol == "paper" else "calibrated"): "yes"},
     ]
 

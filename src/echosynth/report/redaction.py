@@ -81,13 +81,14 @@ def _withheld(metrics: dict[str, Any], cohort: pd.DataFrame | None) -> dict[str,
         return test.loc[chosen, "patient"].nunique() < FEWEST
 
     for prefix in _ON_TEST_PATIENTS:
-        for key in (key for key in metrics if re.fullmatch(rf"{prefix}\.auc_\d+", key)):
-            low = ef < float(key.rpartition("_")[2])
+        for key in (key for key in metrics if re.fullmatch(rf"{prefix}\.auc_\d+(_unselected)?", key)):
+            low = ef < float(key.removesuffix("_unselected").rpartition("_")[2])
             if too_few(low) or too_few(~low):
                 found[key] = f"{TOO_FEW} on one side"
-        stratum = metrics.get(f"{prefix}.worst_stratum")
-        if stratum and too_few(ef_strata(ef) == stratum):
-            found |= {f"{prefix}.worst_stratum": TOO_FEW, f"{prefix}.worst_stratum_mae": TOO_FEW}
+        for end in ("", "_unselected"):
+            stratum = metrics.get(f"{prefix}.worst_stratum{end}")
+            if stratum and too_few(ef_strata(ef) == stratum):
+                found |= {f"{prefix}.{name}{end}": TOO_FEW for name in ("worst_stratum", "worst_stratum_mae")}
     return found
 
 

@@ -152,8 +152,8 @@ def coverage(config: StudyConfig) -> list[Item]:
         Item("Image and video model", INSIDE, "trained with noise, patient by patient"),
         Item("Autoencoder", PUBLIC, weights),
         Item("EF of the clips", *_of_efs(synthesis.ef)),
-        Item("Clips left out for their EF", *_of_choice(synthesis)),
-        Item("EF read off each clip, readings.csv", *_of_choice(synthesis)),
+        Item("Clips left out for their EF", *_of_choice(synthesis, config.init)),
+        Item("EF read off each clip, readings.csv", *_of_choice(synthesis, config.init)),
         Item("Clips left out for their likeness to a patient", *_of_screening(screen)),
         Item("ESV, EDV, tracings, measured.parquet, pixel size", OFF, "no segmentation is trained and no pixel size is measured: the columns are empty"),
         Item("Split of the clips", PUBLIC, "fixed shares, whatever those of the cohort"),
@@ -171,10 +171,12 @@ def _of_efs(ef: str) -> tuple[str, str]:
     return PUBLIC, "drawn evenly from 10 to 90 %" if ef == "uniform" else f"{ef} % for every clip"
 
 
-def _of_choice(synthesis: SynthesisSection) -> tuple[str, str]:
+def _of_choice(synthesis: SynthesisSection, init: str) -> tuple[str, str]:
     if not synthesis.ef_tolerance:
         return OFF, "a clip may show any EF"
-    return PUBLIC, "read by a regressor that was trained on simulated hearts alone"
+    if init == "simulated":
+        return PUBLIC, "read by a regressor that was trained on simulated hearts alone"
+    return PUBLIC, "read by the regressor of the folder given with --init, where it has one (reader): whoever gave it vouches that no patient of the cohort is in it; else by the shipped one, trained on simulated hearts"
 
 
 def _of_screening(screen: ScreenSection) -> tuple[str, str]:

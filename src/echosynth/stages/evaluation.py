@@ -24,7 +24,9 @@ from echosynth.stages.synthesis import MEASURED
 from echosynth.stages.unselected import cohort_of_unselected
 from echosynth.study import Stage, Study, peak_memory_mb
 
-SCREEN_FIGURES = ("false_rejection", "planted_recall", "sensitivity", "specificity", "consistency")  # of the stage reid
+SCREEN_FIGURES = ("false_rejection", "planted_recall", "worst_copy", "sensitivity", "specificity", "consistency")  # of the stage reid
+
+SUMMARY = ("adherence.r2", "adherence.r2_unselected", "adherence.mae", "trtr.r2", "tstr.r2", "tstr.r2_unselected", "video.frechet", "video.frechet_floor")
 
 
 def run(study: Study) -> dict:
@@ -53,7 +55,7 @@ def run(study: Study) -> dict:
         metrics["memory.peak_mb"] = max([peak_memory_mb(), *(stage["memory_mb"] for stage in earlier)])
         metrics = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()}
         write_json(folder / "metrics.json", metrics)
-        return {key: metrics[key] for key in ("adherence.r2", "adherence.mae", "trtr.r2", "tstr.r2", "video.frechet", "video.frechet_floor")}
+        return {key: metrics[key] for key in SUMMARY if key in metrics}
 
     return processes.on_first(finish)
 

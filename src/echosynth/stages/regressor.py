@@ -84,6 +84,12 @@ def read_line(folder: Path) -> Line:
         raise InputError(f"{folder / LINE}: not the line of a regressor ({reason(error)}); make one with: echosynth pretrain OUT") from error
 
 
+def given_reader(init: str) -> Path | None:
+    """The reader in the folder of weights `init`; None where there is none, and the one that comes with echosynth reads."""
+    folder = Path(init) / READER
+    return folder if init not in ("none", "simulated") and (folder / LINE).exists() else None
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads the EF that a clip shows. A regressor draws what it is unsure of to the mean of its training clips: readings follow the truth by a line of slope below 1, which is undone here.
@@ -112,14 +118,15 @@ class Reader:
 
     @classmethod
     def simulated(cls, init: str, device: torch.device) -> "Reader":
-        """The one that was trained on simulated hearts alone, with the line of held-out ones: no patient takes part in what it chooses.
+        """The one that comes with the first weights, with its line on clips that it did not learn from: no training of the study takes part in what it chooses.
 
-        That of the folder `init` where it has one, else the one that comes with echosynth. Raises InputError when it is damaged, or hardly follows EF.
+        That of the folder `init` where it has one (`given_reader`), else the one that comes with echosynth and was trained on simulated hearts alone.
+        Raises InputError when it is damaged, or hardly follows EF.
         """
-        folder = shipped(READER) if init == "simulated" or not (Path(init) / READER / LINE).exists() else Path(init) / READER
+        folder = given_reader(init) or shipped(READER)
         line = read_line(folder)
         if not line.slope >= _LEAST_SLOPE:
-            raise InputError(f"{folder}: on simulated hearts this regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; train it for more steps")
+            raise InputError(f"{folder}: on held-out clips this regressor follows EF with a slope of {line.slope:.2f}, too little to choose clips by; train it for more steps")
         encoder = InDomain.open(folder, device=device)
         return cls(encoder.regressor, encoder.fps, line.slope, line.intercept)
 
@@ -133,4 +140,10 @@ class Reader:
             return (predict_ef(self.regressor, frames, fps) - self.intercept) / self.slope
 
 
-STAGE = Stage("regressor", inputs=("cohort",), sections=("evaluation", "init"), run=run, every_process=True)
+STAGE = Stage(
+    "regressor",
+    inputs=("cohort",),
+    sections=("evaluation.network", "evaluation.training", "evaluation.pretrained", "init"),
+    run=run,
+    every_process=True,
+)

@@ -31,7 +31,7 @@ from echosynth.privacy.screen import Rate, Screen, draws, rate
 from echosynth.progress import console, progress
 from echosynth.randomness import numpy_rng
 from echosynth.stages.start import begin, cohort_of, store_of, trained
-from echosynth.study import Stage, Study
+from echosynth.study import Stage, Study, all_but
 from echosynth.training.reid import embed_frames, moved_views, train_reid
 
 _AUC_CLIPS, _AUC_FRAMES = 500, 4  # the AUC looks at all pairs: clips at most, frames of each
@@ -109,14 +109,15 @@ def _calibrate_and_measure(study: Study, encoder: ReidEncoder, store: LatentStor
     summary |= {f"planted_patients_{sample}": found.count for sample, found in recall.items()} | {"planted_worst": _worst(planted[planted["near"]])}
     for sample, frames in lengths.items():
         summary |= _told(f"false_rejection_{sample}", rejections[sample]) | _told(f"planted_recall_{sample}", recall[sample]) | {f"threshold_{sample}": screen.threshold(frames)}
-    summary |= _filter_quality(screen, planted, strangers, patients[test], lengths, seed)
+    summary |= _worst_copy(planted[planted["near"] | planted["required"]]) | _filter_quality(screen, planted, strangers, patients[test], lengths, seed)
     images = planted[(planted["sample"] == "image") & planted["near"]]
     summary |= {"published_tau": published.tau, "published_expected_false_rejection": published.expected_false_rejection}
     summary |= _told("published_false_rejection", _by_patient(~published.screen(first["calibration"]).kept, patients[calibration]))
     summary |= _told("published_planted_recall", _recall(images.assign(flagged=~images["published"])))
-    groups = planted.groupby(["sample", "kind", "strength", "near"], sort=False)
+    columns = ["sample", "kind", "strength", "near", "required"]
+    groups = planted.groupby(columns, sort=False)
     summary["planted"] = [
-        dict(zip(("sample", "kind", "strength", "near"), key, strict=True)) | dict(zip(("recall", "low", "high", "patients"), _recall(group), strict=True)) for key, group in groups
+        dict(zip(columns, key, strict=True)) | dict(zip(("recall", "low", "high", "patients"), _recall(group), strict=True)) for key, group in groups
     ]
     summary |= {"gallery_frames": len(screen.gallery), "n_calibration": screen.n_patients, "n_test": rejections["image"].count, "level": screen.level}
     if not screen.enough:
@@ -178,6 +179,13 @@ def _worst(planted: pd.DataFrame) -> dict:
     groups = {key: _recall(group) for key, group in planted.groupby(["sample", "kind", "strength"], sort=False)}
     (sample, kind, strength), found = min(groups.items(), key=lambda item: item[1].share)
     return {"sample": sample, "kind": f"{kind} {strength:g}", "recall": found.share, "low": found.low, "high": found.high}
+
+
+def _worst_copy(planted: pd.DataFrame) -> dict:
+    """`_worst` of the kinds that have to be caught, as flat figures."""
+    worst = _worst(planted)
+    ends = {"worst_copy": "recall", "worst_copy_low": "low", "worst_copy_high": "high"}
+    return {key: worst[name] for key, name in ends.items()} | {"worst_copy_kind": f"{worst['kind']}, {worst['sample']}s"}
 
 
 def _spread(store: LatentStore, row: int, count: int) -> np.ndarray:
@@ -282,4 +290,11 @@ def _score_table(screen: Screen, strangers: list[Tensor], patients: np.ndarray, 
     return pd.concat([*tables, copied[["kind", "sample", "score", "p"]]]).sort_values(["kind", "sample", "score"], ignore_index=True)
 
 
-STAGE = Stage("reid", inputs=("autoencoder", "latents"), sections=("reid", "screen", "init"), run=run, every_process=True, scratch=(MOVED,))
+STAGE = Stage(
+    "reid",
+    inputs=("autoencoder", "latents"),
+    sections=("reid", *all_but("screen", "protocol", "withhold"), "init"),
+    run=run,
+    every_process=True,
+    scratch=(MOVED,),
+)

@@ -1,4 +1,4 @@
-"""Synthesis: images from noise, screened, animated at the EF asked for, screened again over all their frames, and written as an EchoNet-Dynamic cohort."""
+"""Synthesis: images from noise, screened, animated at the EF asked for, screened again as videos, and written as an EchoNet-Dynamic cohort."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,10 @@ from echosynth.private import README
 from echosynth.stages.candidates import Models, fill_places
 from echosynth.stages.journal import JOURNAL, Journal
 from echosynth.stages.plan import plan_of
+from echosynth.stages.regressor import given_reader
 from echosynth.stages.segmentation import segmenter_of
 from echosynth.stages.start import cohort_of
-from echosynth.study import Stage, Study, peak_memory_mb
+from echosynth.study import Stage, Study, all_but, peak_memory_mb
 from echosynth.training.segmenter import measure_clips
 
 MEASURED, READINGS, SCREENING = "measured.parquet", "readings.csv", "screening.parquet"
@@ -89,9 +90,16 @@ def _measure(study: Study, out: Path, clips: pd.DataFrame, options: SynthesisSec
         write_tracings(out, measured.tracings)
         clips = clips.assign(edv=measured.clips["edv"].round(2), esv=measured.clips["esv"].round(2))
     with atomic_file(out / README) as partial:
-        chosen = _CHOSEN.format("real clips" if options.reader == "study" else "simulated hearts alone", options.ef_tolerance) if options.ef_tolerance else _ANY_EF
+        chosen = _CHOSEN.format(_learnt_from(options.reader, study.config.init), options.ef_tolerance) if options.ef_tolerance else _ANY_EF
         partial.write_text(_README + chosen + (_WITH_VOLUMES if found is not None else _WITHOUT_VOLUMES))
     write_filelist(out, clips)
+
+
+def _learnt_from(reader: str, init: str) -> str:
+    """What the network that reads EFs was trained on."""
+    if reader == "study":
+        return "real clips"
+    return "clips that only the maker of the weights it comes with knows" if given_reader(init) else "simulated hearts alone"
 
 
 _README = """# Synthetic echocardiograms
@@ -117,8 +125,7 @@ def release(study: Study, out: Path, options: SynthesisSection, seed: int) -> di
     The table of the screening is private (scores leak what they compare with), so it lies beside the folder as `<OUT>.screening.parquet`.
     Raises InputError when `out` or that table is there already, or `out` lies in a study or a cohort.
     """
-    asked = options.model_copy(update={"batch_size": 0})
-    key = Study(study.root, study.config.model_copy(update={"synthesis": asked, "seed": seed})).key(STAGE)
+    key = Study(study.root, study.config.model_copy(update={"synthesis": options, "seed": seed})).key(STAGE)
     with resumable_folder(out, key, "--out", "synthesize") as folder:
         beside, made = out.resolve().with_name(out.resolve().name + ".screening.parquet"), folder / SCREENING
         if beside.exists() and not (folder / JOURNAL).exists():
@@ -137,7 +144,7 @@ _NOT_AUDITED = "- **Not audited**: nobody has looked for copies of patients in t
 STAGE = Stage(
     "synthetic",
     inputs=lambda config: ("autoencoder", "latents", "image", "reid", "video", "segmentation", *(["regressor"] if config.synthesis.ef_tolerance and config.synthesis.reader == "study" else [])),
-    sections=("synthesis", "screen", "dp", "init"),
+    sections=(*all_but("synthesis", "batch_size"), "screen.protocol", "screen.withhold", "dp", "init"),
     public=(f"{VIDEOS}/*", FILELIST, TRACINGS, MEASURED, READINGS, README),
     scratch=(JOURNAL,),
     run=lambda study: synthesize(study, study.folder("synthetic"), study.config.synthesis, study.config.seed),

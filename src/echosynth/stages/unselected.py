@@ -21,6 +21,7 @@ from echosynth.stages.journal import JOURNAL, Journal
 from echosynth.stages.plan import plan_of
 from echosynth.stages.start import cohort_of
 from echosynth.stages.synthesis import SCREENING
+from echosynth.stages.synthesis import STAGE as SYNTHETIC
 from echosynth.study import Stage, Study
 
 INPUTS = ("autoencoder", "latents", "image", "reid", "video", "synthetic")
@@ -60,14 +61,14 @@ def cohort_of_unselected(study: Study) -> Cohort | None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Whatever lies at `target`: an interrupted call may have left a clip of another synthesis there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        with atomic_file(target) as partial:
-            shutil.copyfile(source, partial)
+    with atomic_file(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def _inputs(config: StudyConfig) -> tuple[str, ...]:
     return INPUTS if config.synthesis.ef_tolerance else ("synthetic",)
 
 
-STAGE = Stage("unselected", inputs=_inputs, sections=("synthesis", "screen", "dp", "init"), scratch=(JOURNAL,), run=run)
+STAGE = Stage("unselected", inputs=_inputs, sections=SYNTHETIC.sections, scratch=(JOURNAL,), run=run)
