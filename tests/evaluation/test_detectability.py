@@ -86,7 +86,7 @@ def test_reconstructions_and_synthetic_clips_have_their_figures(cohorts):
     for key in ("28", "28_floor", "clips", "clips_floor", "reconstruction_28", "generator_28", "reconstruction_clips", "generator_clips"):
         value, low, high = (found[f"appearance.detectability_{key}{end}"] for end in ("", "_low", "_high"))
         assert 0 <= low <= value <= high <= 1
-    assert found["appearance.detectability_reconstruction_28_low"] > 0.9  # an autoencoder that has learnt nothing
+    assert found["appearance.detectability_reconstruction_28_low"] > 0.85  # an autoencoder that has learnt nothing
     assert found["appearance.detectability_28_low"] <= 0.5 <= found["appearance.detectability_28_high"]  # synthetic hearts that are real
     assert not [key for key in found if key.endswith("_reason")]
 
