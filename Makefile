@@ -52,7 +52,7 @@ test: setup
 test-gpu: setup
 	$(VENV)/bin/python -m pytest tests/gpu
 
-# Both commands go on where an interrupted one stopped.
+# Both commands resume where an interrupted one stopped.
 demo: setup-runtime
 	test -f studies/demo-cohort/FileList.csv || $(ECHOSYNTH) phantom studies/demo-cohort --patients $(DEMO_PATIENTS) --clips-per-patient $(DEMO_CLIPS) --seed $(DEMO_SEED) --site $(DEMO_SITE)
 	$(ECHOSYNTH) run studies/demo --cohort studies/demo-cohort --preset demo --audit
@@ -60,9 +60,9 @@ demo: setup-runtime
 bench: setup-runtime
 	$(ECHOSYNTH) bench
 
-# The video model learns in five rounds: the third on the phantoms of the second, with guidance folded in and large steps taught, the fourth on other phantoms with windows
-# whose ends are thrown away, the last and longest, of both generators, on a third set of phantoms: hours of two cores, quicker on a GPU.
-# The re-identification encoder learns in two: the second from frames that were moved in their pixels. It needs few frames a clip, so the latents are kept at four a second.
+# Six rounds, and one for the reader. The video model learns in the first five: the third on the phantoms of the second, with guidance folded in and large steps taught,
+# the fourth on other phantoms with windows whose ends are thrown away, the fifth and longest, of both generators, on a third set of phantoms: hours of two cores, quicker on a GPU.
+# The re-identification encoder learns in the first and the sixth, there from frames that were moved in their pixels. It needs few frames a clip, so the latents are kept at four a second.
 AGAIN := --set init=simulated --set autoencoder.training.steps=0 --set reid.training.steps=0 --set evaluation.training.steps=0
 VIDEO := $(AGAIN) --set image.training.steps=0 --set video.training.learning_rate=0.001 --set video.training.muon_learning_rate=0.01
 SECOND := --patients 400 --seed 2025 --set video.training.steps=1000

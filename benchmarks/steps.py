@@ -2,7 +2,9 @@
 
 python -m benchmarks.steps videos STUDY --clips 24 --steps 16 8 6 4      a minute a line: held-out anchors animated, read by the study's regressor
 python -m benchmarks.steps images STUDY --steps 32 16 8 4                a minute: stills of the image model beside held-out frames that went through the autoencoder
-python -m benchmarks.steps splits STUDY                                  minutes: regressors trained on the synthetic training split, and on all of the synthetic cohort, read on real test clips
+python -m benchmarks.steps splits STUDY                                  minutes: regressors trained on the synthetic training split, and on all of the synthetic cohort, read on real validation clips
+
+All on VAL: options are chosen by such figures, and TEST is looked at once, when a study is finished.
 """
 
 import argparse
@@ -36,6 +38,7 @@ from echosynth.study import Study
 from echosynth.training.regressor import read_ef, train_regressor
 
 CPU, SEED, COMPONENTS, CELL = torch.device("cpu"), 9, 24, 8
+CHOSEN_ON = "VAL"
 
 
 class Judge:
@@ -47,7 +50,7 @@ class Judge:
     def __init__(self, study: Study, clips: int, own: bool = False):
         self.autoencoder, self.encoder = trained(study, "autoencoder", CPU), InDomain.open(study.folder("regressor"), study.config.evaluation.network)
         store, self.fps, network = LatentStore.open(study.folder("latents")), study.config.video.fps, study.config.video.network
-        rows = np.flatnonzero((store.index["split"] == "TEST").to_numpy())
+        rows = np.flatnonzero((store.index["split"] == CHOSEN_ON).to_numpy())
         rows = rows[np.linspace(0, len(rows) - 1, clips).round().astype(int)]
         law = ef_law("balanced", cohort_of(study))
         self.asked = store.index["ef"].to_numpy()[rows] if own else np.array([law(numpy_rng(SEED, "benchmark EF", k)) for k in range(clips)])
@@ -139,14 +142,14 @@ def _boxes(frames: np.ndarray) -> np.ndarray:
 
 
 def splits(study: Study) -> None:
-    """R2, slope and bias on real test clips of regressors with the study's budget."""
-    section, test = study.config.evaluation, cohort_of(study).split("TEST")
+    """R2, slope and bias on real validation clips of regressors with the study's budget."""
+    section, held_out = study.config.evaluation, cohort_of(study).split(CHOSEN_ON)
     made = read_cohort(study.folder("synthetic"), splits=False)
     for name, rows in (("training split", made.split("TRAIN")), ("all splits", made.clips)):
         with tempfile.TemporaryDirectory() as folder:
             clips = [(made.path(clip), ef) for clip, ef in zip(rows["name"], rows["ef"], strict=True)]
             regressor = train_regressor(clips, section.network, section.training, Path(folder), study.config.seed, name)
-        read, ef = read_ef(regressor, [study.cohort_path / "Videos" / f"{clip}.avi" for clip in test["name"]], "real test clips"), test["ef"].to_numpy()
+        read, ef = read_ef(regressor, [study.cohort_path / "Videos" / f"{clip}.avi" for clip in held_out["name"]], "real validation clips"), held_out["ef"].to_numpy()
         told = {"r2": float(r2(ef, read)), "slope": float(np.polyfit(ef, read, 1)[0]), "bias": float((read - ef).mean()), "calibration_slope": calibration(ef, read).slope}
         print(json.dumps({"trained on": name, "clips": len(clips)} | {key: round(float(value), 3) for key, value in told.items()}), flush=True)
 

@@ -45,3 +45,15 @@ def test_documents_that_code_names_exist():
     for path in SOURCES:
         for name in re.findall(r"\bdocs/[\w./]+\.(?:md|png)", path.read_text(encoding="utf-8")):
             assert (ROOT / name).exists(), f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_options_are_not_chosen_on_test():
+    assert '"TEST"' not in (ROOT / "benchmarks" / "steps.py").read_text()
+
+
+def test_every_benchmark_and_every_file_has_its_place():
+    readme, plan = (ROOT / "README.md").read_text(), (ROOT / "docs" / "architecture.md").read_text()
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert path.name in readme or path.stem == "__init__", path.name
+    for path in (ROOT / "src" / "echosynth").rglob("*.py"):
+        assert path.name in plan or path.stem in ("__init__", "__main__"), path.relative_to(ROOT)

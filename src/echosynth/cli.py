@@ -55,7 +55,7 @@ def run(
     study: StudyFolder,
     cohort: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="the private cohort; needed to start a study, not to go on with it. Several, NAME=PATH each, share an autoencoder and a video model"),
+        typer.Option(metavar="PATH", help="the private cohort; needed to start a study, not to resume it. Several, NAME=PATH each, share an autoencoder and a video model"),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, demo (the default), full, or paper (the recipe of EchoNet-Synthetic)")] = None,
     width: Annotated[str | None, typer.Option(help="of the networks of the preset paper: full, or small for a laptop")] = None,
@@ -176,7 +176,7 @@ _stage_verb("segmentation", "Train the segmentation of the left ventricle on the
 def metrics(
     real: Annotated[Path, typer.Argument(metavar="REAL", help="the cohort of real clips, with its splits")],
     synthetic: Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="the cohort to be measured against it")],
-    out: Annotated[Path, typer.Option(help="folder for metrics.json, the tables and the networks that are trained; a second call goes on in it")] = Path("metrics"),
+    out: Annotated[Path, typer.Option(help="folder for metrics.json, the tables and the networks that are trained; a second call resumes in it")] = Path("metrics"),
     preset: Annotated[str, typer.Option(help="whose budgets and options: demo (quick), full, paper (R(2+1)D-18), smoke (no quality)")] = "demo",
     regressor: Annotated[Path | None, typer.Option(help="folder of an EF regressor trained on REAL's training split, such as STUDY/regressor; without it, one is trained")] = None,
     detector: Annotated[
@@ -256,7 +256,7 @@ def audit(
 def release(
     study: StudyFolder,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder of the release: the synthetic cohort and the public passport")],
-    override: Annotated[str, typer.Option(metavar="REASON", help="release although the gate is closed; the passport tells the reason")] = "",
+    override: Annotated[str, typer.Option(metavar="REASON", help="release although the gate is closed; the passport has the reason")] = "",
 ) -> None:
     """Hand out the audited synthetic cohort; refuses, with the reasons, while a check of the audit fails."""
     from echosynth.audit.release import release as release_

@@ -87,7 +87,7 @@ class ScreenSection(Section):
     fps: float = Field(32.0, ge=0.1, le=_RATE, description="frame rate at which held-out clips are compared: that of the synthetic videos")
     frames: int = Field(64, ge=1, le=_FRAMES, description="length of the videos with which the screen is measured; it serves any length")
     every: int = Field(
-        8, ge=1, le=_FRAMES, description="of the frames of a video, held-out or synthetic, every how manieth the screen looks at; 1 = all"
+        8, ge=1, le=_FRAMES, description="of the frames of a video, held-out or synthetic, the screen looks at every n-th; 1 = all"
     )
     calibration_frames: int = Field(256, ge=1, le=_FRAMES, description="frames of a held-out clip at most")
     planted_images: int = Field(120, ge=1, le=_CLIPS, description="training clips of which single frames are planted, in all kinds and strengths")
@@ -201,7 +201,7 @@ class AuditSection(Section):
     max_epsilon: float = Field(1.0, ge=0, le=_WEIGHT, description="lower bound that canaries may show")
     max_dp_epsilon: float = Field(10.0, ge=0, le=_WEIGHT, description="that the generators may have spent where they were trained with differential privacy")
     required: tuple[Literal["canaries", "dp", "weights"], ...] = Field(
-        (), description="checks without which there is no release; else they may be skipped, which the passport tells"
+        (), description="checks without which there is no release; else they may be skipped, which the passport reports"
     )
 
 
@@ -307,7 +307,7 @@ def _config(
     evaluation: dict | None = None,
     **others,
 ) -> StudyConfig:
-    """A preset. Where its generators are meant to start from trained weights, their learning rates are a tenth of those of a start from nothing: the more they learn of few patients, the more their weights tell about them."""
+    """A preset. Where its generators are meant to start from trained weights, their learning rates are a tenth of those of a start from nothing: the more they learn of few patients, the more their weights give away about them."""
     generator = dict(learning_rate=2e-4, muon_learning_rate=0.002) if fine_tune else dict(learning_rate=2e-3, muon_learning_rate=0.02)
     recipes = {
         "autoencoder": dict(learning_rate=1e-3, beta1=0.5),

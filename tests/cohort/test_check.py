@@ -149,7 +149,7 @@ def test_each_cell_that_is_wrong_is_told_with_its_row(root, column, value, messa
     assert len(found) == (message is not None)
     if message:
         assert found[0].startswith("FileList.csv row 4: ") and message in found[0] and found[0].isprintable()
-        with pytest.raises(InputError, match=r"FileList\.csv row 4: .*--skip-bad goes on without the bad clips"):
+        with pytest.raises(InputError, match=r"FileList\.csv row 4: .*--skip-bad leaves the bad clips out"):
             read_cohort(root)
         cohort = read_cohort(root, skip_bad=True)
         assert list(cohort.clips.name) == list("ABDEF") and cohort.skipped == tuple(found) and list(cohort.clips.index) == [0, 1, 2, 3, 4]
@@ -186,7 +186,7 @@ def test_every_problem_is_found_in_one_pass(root):
     with pytest.raises(InputError) as raised:
         read_cohort(root)
     line = str(raised.value)
-    assert "\n" not in line and line.startswith(f"{root}: FileList.csv row 2: ") and f"and 6 more; echosynth check {root} lists them all; --skip-bad goes on" in line
+    assert "\n" not in line and line.startswith(f"{root}: FileList.csv row 2: ") and f"and 6 more; echosynth check {root} lists them all; --skip-bad leaves" in line
     # No clip of the training split is left, which no skipping mends.
     with pytest.raises(InputError, match="no clip in split TRAIN"):
         read_cohort(root, skip_bad=True)

@@ -118,7 +118,7 @@ def _first(report: Report, problems: list[Problem], skip_bad: bool) -> str:
     if len(problems) == 1 and (skip_bad or first.row is None):
         return line
     hint = f"echosynth check {report.root} lists them all" if len(problems) > 1 else ""
-    skip = "--skip-bad goes on without the bad clips" if not skip_bad and any(problem.row for problem in problems) else ""
+    skip = "--skip-bad leaves the bad clips out" if not skip_bad and any(problem.row for problem in problems) else ""
     more = f"and {len(problems) - 1} more" if len(problems) > 1 else ""
     return f"{line} ({'; '.join(filter(None, (more, hint, skip)))})"
 

@@ -3,7 +3,7 @@
     STUDY/dp/spent.json       a row a training and one for the histogram of EFs, written before anything is learnt
     STUDY/dp/secret           where coins and noise come from; never to be handed out
 
-A training that is gone on with is the same training: the same coins and the same noise, so nothing is spent twice. One with other options is another, and adds to what was spent.
+A training that is resumed is the same training: the same coins and the same noise, so nothing is spent twice. One with other options is another, and adds to what was spent.
 """
 
 import secrets
