@@ -2,7 +2,8 @@
 
     python -m benchmarks.mutants [--only NAME]
 
-Each is one edit in a copy of the tree, whose tests then run; it dies when one of them fails. Prints a line a mutant, and ends with code 1 where one survives.
+Each is one edit in a copy of the tree, whose tests then run; it dies when one of them fails. Every test file runs once without an edit first, and must pass: a test that fails anyway would kill whatever is planted.
+Prints a line a mutant, and ends with code 1 where one survives.
 """
 
 import argparse
@@ -36,19 +37,24 @@ MUTANTS = (
     Mutant("ties count as strangers", "privacy/screen.py", 'np.asarray(scores, np.float32), side="left")', 'np.asarray(scores, np.float32), side="right")', "privacy/test_screen.py"),
     Mutant("a vote a clip, not a patient", "privacy/screen.py", "return np.concatenate(maxima), 1 / np.bincount(owner)[owner]", "return np.concatenate(maxima), np.full(len(owner), len(np.unique(owner)) / len(owner))", "privacy/test_screen.py"),
     Mutant("binomial counts of one calibration", "privacy/multiple.py", "return float(betabinom.sf(count - 1, samples, rank, patients + 1 - rank))", "return float(binom.sf(count - 1, samples, rank / (patients + 1)))", "privacy/test_multiple.py"),
-    Mutant("a line on too few patients", "privacy/multiple.py", "min(ranks) >= 1)", "min(ranks) >= 0)", "privacy/test_multiple.py"),
+    Mutant("a line on too few patients", "privacy/multiple.py", "strict=True)), min(ranks) >= 1", "strict=True)), min(ranks) >= 0", "privacy/test_multiple.py"),
     Mutant("the published filter at 90 %", "privacy/published.py", "PERCENTILE = 95.0", "PERCENTILE = 90.0", "privacy/test_published.py"),
     Mutant("risk against the wrong control", "privacy/risks.py", "value = (a.share - c.share) / (1 - c.share)", "value = a.share - c.share", "privacy/test_risks.py"),
     # audit
     Mutant("C_T of the wrong sign", "privacy/risks.py", "(mann_whitney(-made, -fresh) - 0.5)", "(mann_whitney(made, fresh) - 0.5)", "privacy/test_risks.py"),
     Mutant("members and strangers exchanged", "audit/membership.py", '["patient"].astype(str)[inside == member])', '["patient"].astype(str)[inside != member])', "audit/test_membership.py"),
-    Mutant("the judge calibrated on TEST", "audit/suspects.py", 'np.flatnonzero(split == "VAL") if len(real.of(draws, row))]', 'np.flatnonzero(split == "TRAIN") if len(real.of(draws, row))]', "audit/test_null.py"),
-    Mutant("attacks fail by the wrong end", "audit/gate.py", "return FAILED if shown_low > limit else PASSED if high <= limit else UNCLEAR", "return FAILED if shown_low > limit else PASSED if low <= limit else UNCLEAR", "audit/test_membership.py"),
+    Mutant("the judge calibrated on TEST", "audit/suspects.py", 'np.flatnonzero(split == "VAL") if len(real.of(draws, row))]', 'np.flatnonzero(split == "TEST") if len(real.of(draws, row))]', "audit/test_null.py"),
+    Mutant("a check passes by the lower end", "audit/gate.py", "return FAILED if shown_low > limit else PASSED if high <= limit else UNCLEAR", "return FAILED if shown_low > limit else PASSED if low <= limit else UNCLEAR", "audit/test_membership.py"),
+    Mutant("a check fails by the higher end", "audit/gate.py", "return FAILED if shown_low > limit else PASSED", "return FAILED if high > limit else PASSED", "audit/test_membership.py"),
+    Mutant("attacks that repel pass", "audit/gate.py", "outcome = _worst(above, below)", "outcome = above", "audit/test_membership.py"),
+    Mutant("a duplicate leaves no law", "privacy/tails.py", "return np.sort(_distance(strangers))[nearest_stranger(strangers).duplicates :]", "return np.sort(_distance(strangers))", "privacy/test_tails.py"),
+    Mutant("copies judge the line that they drew", "audit/suspects.py", "others = [np.delete(values, row, axis=0) for row in range(len(values))]", "others = [values for row in range(len(values))]", "audit/test_null.py"),
     Mutant("a quick audit releases", "audit/examine.py", 'if found["form"] not in forms:', "if False:", "audit/test_chain.py"),
-    Mutant("planted copies by a part of their kinds", "audit/suspects.py", 'every = scores.groupby("patient")["score"].min().to_numpy() > line', 'every = scores.groupby("patient")["score"].max().to_numpy() > line', "audit"),
+    Mutant("planted copies by a part of their kinds", "audit/suspects.py", "named.all(1).sum()", "named.any(1).sum()", "audit/test_null.py"),
     # metrics
     Mutant("patients in both halves of a floor", "metrics/floor.py", "return np.flatnonzero(first[codes]), np.flatnonzero(~first[codes])", "return np.arange(len(codes))[::2], np.arange(len(codes))[1::2]", "metrics/test_floor.py"),
     Mutant("patients in both folds", "metrics/detectability.py", 'codes = np.unique(np.concatenate([np.asarray(one), np.asarray(other)]).astype(str), return_inverse=True)[1]', "codes = np.arange(len(one) + len(other))", "metrics/test_detectability.py"),
+    Mutant("folds as if they were independent", "metrics/detectability.py", "EXCESS = 2.0", "EXCESS = 1.0", "metrics/test_detectability.py"),
     Mutant("a bootstrap of clips", "metrics/ejection.py", "_, codes = np.unique(np.asarray(patients), return_inverse=True)\n    count = codes.max() + 1", "codes = np.arange(len(patients))\n    count = codes.max() + 1", "metrics/test_ejection.py"),
     Mutant("a difference of the wrong sign", "metrics/utility.py", "difference, count = float(errors[1].mean() - errors[0].mean())", "difference, count = float(errors[0].mean() - errors[1].mean())", "metrics/test_utility.py"),
     Mutant("any peak is a dominant period", "metrics/temporal.py", "CARDIAC_PERIODS[1] and self.share > self.line", "CARDIAC_PERIODS[1] and self.share > 0.3", "metrics/test_temporal.py"),
@@ -69,11 +75,16 @@ def die(mutant: Mutant, folder: Path) -> bool:
         raise SystemExit(f"mutants: {mutant.name}: its line stands {text.count(mutant.old)} times in {mutant.file}; edit the mutant")
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutant.tests}"]
-        environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode == 1
+        return tried(mutant.tests, folder) == 1
     finally:
         path.write_text(text)
+
+
+def tried(tests: str, folder: Path) -> int:
+    """The code that pytest ends with: 0 where all tests pass, 1 where one fails."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{tests}"]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode
 
 
 def main() -> int:
@@ -84,6 +95,9 @@ def main() -> int:
         for part in COPIED:
             source, target = ROOT / part, Path(name) / part
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__")) if source.is_dir() else shutil.copyfile(source, target)
+        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
+            if code := tried(tests, Path(name)):
+                raise SystemExit(f"mutants: {tests} ends with code {code} without any edit; mend it first")
         for mutant in chosen:
             start = time.monotonic()
             dead = die(mutant, Path(name))
