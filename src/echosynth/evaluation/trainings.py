@@ -1,11 +1,11 @@
 """The regressors of an evaluation: one network, one budget, and only what they are trained on differs."""
 
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from echosynth import processes
@@ -16,6 +16,8 @@ from echosynth.errors import InputError
 from echosynth.networks.base import Network
 from echosynth.randomness import numpy_rng
 from echosynth.training.regressor import read_ef, tidy, train_regressor
+
+_CLIPS = "clips"  # folder of shrunken clips, by kind, while regressors train
 
 Videos = list[tuple[Path, float]]
 """(path, EF in percent) of each clip."""
@@ -77,15 +79,16 @@ def train_all(
         one = seed if job.number == 0 else int(numpy_rng(seed, "regressor seed", job.number).integers(2**31))
         name = job.kind if job.number == 0 else f"{job.kind}-{job.number + 1}"
         title = f"{job.title}, seed {job.number + 1}" if section.seeds > 1 else job.title
-        network = train_regressor(job.clips, section.network, section.training, folder / name, one, title, section.pretrained)
+        network = train_regressor(job.clips, section.network, section.training, folder / name, one, title, section.pretrained, folder / _CLIPS / job.kind)
         processes.on_first(lambda: tidy(folder / name))
         return network
 
-    found: dict[str, list[Network]] = defaultdict(list)
     # Several processes share the steps of one training, and one training fills a GPU.
     side_by_side = processes.state().num_processes == 1 and not torch.cuda.is_available()
+    found: dict[str, list[Network]] = defaultdict(list)
     for job, network in zip(jobs, each(train, jobs, regressor) if side_by_side else map(train, jobs), strict=True):
         found[job.kind].append(network)
+    processes.on_first(lambda: shutil.rmtree(folder / _CLIPS, ignore_errors=True))
     curve = {count: found["tstr"][0] if count == len(as_many) else next(iter(found[f"curve-{count}"]), None) for count in counts}
     kinds = {"real": [regressor, *found["trtr"]], "synthetic": found["tstr"], "unselected": found["tstr-unselected"]}
     kinds |= {kind: found[kind] for kind in ("mixed", "relabelled")}
@@ -99,8 +102,3 @@ def videos(cohort: Cohort, splits: tuple[str, ...]) -> Videos:
     if rows.empty:
         raise InputError(f"{cohort.root}: no clip in the split {' or '.join(splits)}; mend the column Split of FileList.csv")
     return [(cohort.path(name), float(ef)) for name, ef in zip(rows["name"], rows["ef"], strict=True)]
-
-
-def readings(regressors: list[Network], paths: list[Path], title: str) -> np.ndarray:
-    """EF in percent (seeds, n) that each of `regressors` reads from the videos."""
-    return np.stack([read_ef(regressor, paths, title) for regressor in regressors])

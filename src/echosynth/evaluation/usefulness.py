@@ -10,11 +10,13 @@ import pandas as pd
 
 from echosynth.cohort.echonet import Cohort
 from echosynth.config import EvaluationSection
-from echosynth.evaluation.trainings import Trained, readings, videos
+from echosynth.evaluation.trainings import Trained, videos
 from echosynth.files import atomic_file
 from echosynth.metrics.ejection import agreement, auc, bootstrap_interval, calibration, ef_strata, mae, patient_weights, r2, rmse, strata_mae
 from echosynth.metrics.utility import compare_training
+from echosynth.networks.base import Network
 from echosynth.randomness import numpy_rng
+from echosynth.training.regressor import readings
 
 LOW_EF = (35.0, 40.0, 50.0)  # percent: defibrillators, reduced, mildly reduced
 JUDGED = 256  # real clips on which the judge is measured
@@ -32,7 +34,7 @@ def usefulness(
     made = [synthetic.path(name) for name in synthetic.clips["name"]]
     asked = synthetic.clips["ef"].to_numpy(float)
     alone = patient_weights(np.arange(len(asked)), section.bootstraps, numpy_rng(seed, "bootstrap adherence"))
-    by_judge = readings([trained.judge], made, "EF of synthetic clips")
+    by_judge, by_real = np.split(readings([trained.judge, *(trained.real if trained.judge_is_held_out else [])], made, "EF of synthetic clips"), [1])
     _table(folder / "adherence.parquet", asked=asked, measured=by_judge[0])
     metrics = figures("adherence", asked, by_judge, alone)
     if unselected is not None:
@@ -46,13 +48,13 @@ def usefulness(
         unseen = videos(real, ("TRAIN",))[:JUDGED]
         truth = np.array([ef for _, ef in unseen])
         metrics |= _flat("judge", agreement(truth, readings([trained.judge], [path for path, _ in unseen], "the judge on real clips")[0]).as_dict())
-        metrics |= figures("trts", asked, readings(trained.real, made, "TRTS: EF of synthetic clips"), alone)
+        metrics |= figures("trts", asked, by_real, alone)
 
     test = real.split("TEST")
     paths, ef, patients = [real.path(name) for name in test["name"]], test["ef"].to_numpy(float), test["patient"].to_numpy().astype(str)
     weights = patient_weights(patients, section.bootstraps, numpy_rng(seed, "bootstrap test"))
     kinds = {"trtr": trained.real, "tstr": trained.synthetic, UNSELECTED: trained.unselected, "mixed": trained.mixed, "relabelled": trained.relabelled}
-    read = {kind: readings(regressors, paths, f"{kind.upper()}: EF of test clips") for kind, regressors in kinds.items() if regressors}
+    read = _by_kind({kind: regressors for kind, regressors in kinds.items() if regressors}, paths)
     for kind, predicted in read.items():
         _table(folder / f"{kind}.parquet", ef=ef, **{f"predicted_{k + 1}" if k else "predicted": one for k, one in enumerate(predicted)})
         found = figures("tstr" if kind == UNSELECTED else kind, ef, predicted, weights)
@@ -63,6 +65,13 @@ def usefulness(
     metrics |= {"trtr.train_clips": trained.real_clips, "tstr.train_clips": trained.clips}
     metrics |= _curve(trained, paths, ef, weights, folder)
     return metrics
+
+
+def _by_kind(kinds: dict[str, list[Network]], paths: list[Path]) -> dict[str, np.ndarray]:
+    """EF in percent (seeds, n) that the regressors of each kind read from the test clips."""
+    read = readings([regressor for regressors in kinds.values() for regressor in regressors], paths, "EF of test clips")
+    ends = np.cumsum([len(regressors) for regressors in kinds.values()])[:-1]
+    return dict(zip(kinds, np.split(read, ends), strict=True))
 
 
 def without_selection(prefix: str, found: dict) -> dict:

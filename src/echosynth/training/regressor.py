@@ -26,6 +26,7 @@ from echosynth.training import paper_regressor
 from echosynth.training.fit import Loss, Training, fit
 
 _FRAMES, _CLIPS = "clips.u8", "clips.json"
+_SHRINKING = threading.Lock()  # trainings on the same clips wait for the first to shrink them
 _FIRST_WEIGHTS = threading.Lock()  # torch has one generator for first weights, whatever the thread
 
 
@@ -41,17 +42,18 @@ class SmallClips:
     @staticmethod
     def write(paths: Sequence[Path], size: int, folder: Path, title: str) -> None:
         """Shrinks the videos into `folder`, unless an interrupted run left them there. Raises InputError when a video cannot be read."""
-        if (folder / _CLIPS).exists():
-            return
-        lengths, fps = [], []
-        with atomic_file(folder / _FRAMES) as partial, partial.open("wb") as file, progress(title, len(paths)) as advance:
-            for path in paths:
-                clip, rate = read_clip(path)
-                file.write(to_square(clip, size).tobytes())
-                lengths.append(len(clip))
-                fps.append(rate)
-                advance()
-        write_json(folder / _CLIPS, {"size": size, "lengths": lengths, "fps": fps})
+        with _SHRINKING:
+            if (folder / _CLIPS).exists():
+                return
+            lengths, fps = [], []
+            with atomic_file(folder / _FRAMES) as partial, partial.open("wb") as file, progress(title, len(paths)) as advance:
+                for path in paths:
+                    clip, rate = read_clip(path)
+                    file.write(to_square(clip, size).tobytes())
+                    lengths.append(len(clip))
+                    fps.append(rate)
+                    advance()
+            write_json(folder / _CLIPS, {"size": size, "lengths": lengths, "fps": fps})
 
     @classmethod
     def open(cls, folder: Path) -> "SmallClips":
@@ -70,25 +72,32 @@ def tidy(folder: Path) -> None:
 
 
 def train_regressor(
-    videos: Sequence[tuple[Path, float]], network: RegressorConfig | PaperRegressorConfig, training: Training, folder: Path, seed: int, title: str, pretrained: str = ""
+    videos: Sequence[tuple[Path, float]],
+    network: RegressorConfig | PaperRegressorConfig,
+    training: Training,
+    folder: Path,
+    seed: int,
+    title: str,
+    pretrained: str = "",
+    clips: Path | None = None,
 ) -> Network:
     """A regressor trained on `videos`, (path, EF in percent), saved in `folder` (config.json, model.safetensors, training.jsonl).
 
     Called with the same network, training and seed it spends the same budget from the same first weights, whatever the videos: this is what makes TRTR and TSTR comparable. `pretrained` names
-    a file of weights that R(2+1)D-18 starts from.
+    a file of weights that R(2+1)D-18 starts from. `clips`: where the shrunken clips are kept, by default in `folder`; trainings on the same videos can share them.
     A second call returns the saved regressor; after an interruption it goes on from the last checkpoint. Raises InputError when a video cannot be read.
     """
     assert videos
     if (folder / "config.json").exists():  # written last
         return kind_of(network).from_pretrained(folder)
-    processes.on_first(lambda: SmallClips.write([path for path, _ in videos], network.size, folder, f"{title}: reading clips"))
-    clips = SmallClips.open(folder)
+    processes.on_first(lambda: SmallClips.write([path for path, _ in videos], network.size, clips or folder, f"{title}: reading clips"))
+    shrunken = SmallClips.open(clips or folder)
     ef = np.array([value for _, value in videos], np.float32) / 100
 
     with _FIRST_WEIGHTS, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind_of(network)(network)
-    batch, loss = _compact(model, clips, ef, seed) if isinstance(network, RegressorConfig) else _paper(model, clips, ef, seed, pretrained)
+    batch, loss = _compact(model, shrunken, ef, seed) if isinstance(network, RegressorConfig) else _paper(model, shrunken, ef, seed, pretrained)
     # So small a network is no faster in bfloat16, and EF is a small difference of large numbers.
     fit(model, loss, batch, training.model_copy(update={"precision": "fp32"}), folder, seed, title)
     processes.on_first(lambda: model.save_pretrained(folder))
@@ -151,10 +160,21 @@ def _draw(clips: SmallClips, network: RegressorConfig, seed: int, sample: int) -
 
 def read_ef(regressor: Network, paths: Sequence[Path], title: str) -> np.ndarray:
     """EF in percent (n,) that a regressor reads from some videos, on a GPU where there is one. Raises InputError when a video cannot be read."""
-    regressor.to("cuda" if torch.cuda.is_available() else "cpu")
-    ef = []
+    return readings([regressor], paths, title)[0]
+
+
+def readings(regressors: Sequence[Network], paths: Sequence[Path], title: str) -> np.ndarray:
+    """EF in percent (R, n) that each of some regressors reads from some videos: each video is decoded once. As `read_ef`."""
+    for regressor in regressors:
+        regressor.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def of_clip(path: Path) -> list[float]:
+        clip, fps = read_clip(path)
+        return [predict_ef(regressor, clip, fps) for regressor in regressors]
+
+    found = []
     with progress(title, len(paths)) as advance:
-        for value in each(lambda path: predict_ef(regressor, *read_clip(path)), paths, regressor):
-            ef.append(value)
+        for values in each(of_clip, paths, *regressors):
+            found.append(values)
             advance()
-    return np.array(ef)
+    return np.array(found, float).reshape(len(paths), len(regressors)).T.copy()
