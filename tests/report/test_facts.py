@@ -83,6 +83,7 @@ def test_one_sentence_says_what_there_is():
     both = one_sentence({"tstr.r2": 0.8, "tstr.r2_unselected": 0.71, "tstr.r2_of_trtr_unselected": 0.75}, 240, 1200)
     assert "R² 0.80 (0.71, 75 % of that of training on real clips without the selection of clips by their EF)" in both
     assert "every planted near-copy of 97.0 % of patients" in full and "5.0 %" in full
+    assert "97.4 % of patients, the worst kind of moved or near copy (shift 6, images) of 40.0 %, and rejects" in one_sentence(METRICS, 240, 1200)
 
 
 def test_paths_are_cut_to_their_last_name():

@@ -139,9 +139,14 @@ def one_sentence(metrics: Mapping[str, Any], made: int | None, source: int | Non
     recall, false = metrics.get("screen.planted_recall"), metrics.get("screen.false_rejection")
     if is_number(recall) and is_number(false):
         rejected = f"rejects {false * 100:.1f} % of patients it has never seen"
-        share = f"{math.floor(recall * 1000 + 1e-9) / 10:.1f} %"
-        parts.append(f"the similarity screening catches every planted near-copy of {share} of patients and {rejected}")
+        worst, kind = metrics.get("screen.worst_copy"), metrics.get("screen.worst_copy_kind")
+        least = f", the worst kind of moved or near copy ({kind}) of {_rounded_down(worst)}," if is_number(worst) else ""
+        parts.append(f"the similarity screening catches every planted near-copy of {_rounded_down(recall)} of patients{least} and {rejected}")
     return "; ".join(parts) + "."
+
+
+def _rounded_down(share: float) -> str:
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
 
 
 def _of_trtr(metrics: Mapping[str, Any], end: str) -> str:
