@@ -40,7 +40,7 @@ def gather_metrics(study: Study) -> dict[str, Any]:
 def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     """One metric as text: label, words, value or the reason why there is none, interval, floor (what real clips reach against real ones), target, and whether it is met (None: no target or no value)."""
     about, value = entry(key), metrics.get(key)
-    low, high, floor_sd = (metrics.get(f"{key}_{end}") for end in ("low", "high", "floor_sd"))
+    low, high = (metrics.get(f"{key}_{end}") for end in ("low", "high"))
     floor = _floor(metrics, key)
     reason = metrics.get(f"{key}_reason") or "the evaluation has left no value"
     if isinstance(value, str) and value.startswith(_NONE):
@@ -57,7 +57,7 @@ def metric_row(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
         "interval": f"{show(low, about, unit=False)} to {show(high, about, unit=False)}" if is_number(low) and is_number(high) else "",
         "floor": show(floor, about, unit=False) if is_number(floor) else "",
         "target": show_target(about),
-        "met": _met(about, value, floor, floor_sd),
+        "met": _met(about, value, floor, low),
     }
 
 
@@ -71,12 +71,12 @@ def _words(key: str, value: Any) -> str | None:
     return value[:_DIGITS] if key.endswith(".encoder") else value
 
 
-def _met(about: Entry, value: Any, floor: Any, floor_sd: Any) -> bool | None:
+def _met(about: Entry, value: Any, floor: Any, low: Any) -> bool | None:
     if isinstance(value, str):
         return value == about.wanted if about.wanted else None
     if not is_number(value) or about.target is None:
         return None
-    return about.target.met(value, *(end if is_number(end) else None for end in (floor, floor_sd)))
+    return about.target.met(value, *(end if is_number(end) else None for end in (floor, low)))
 
 
 def _floor(metrics: Mapping[str, Any], key: str) -> Any:

@@ -17,30 +17,31 @@ class Group:
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of a figure: a limit of its own, or one by its floor: a multiple of it, so much from it, or so many of its standard deviations ("sd") from it.
+    """What is asked of a figure: a limit of its own, or one by its floor: a multiple of it, so much from it, or the floor itself for the lower end of the figure's interval ("low").
 
-    The floor of an unbiased distance scatters about 0, where a multiple means nothing: "sd" is for these.
+    The floor of an unbiased distance scatters about 0, where a multiple means nothing: "low" is for these.
     """
 
     limit: float
     side: Literal["at least", "at most"]
-    by_floor: Literal["", "times", "within", "sd"] = ""
+    by_floor: Literal["", "times", "within", "low"] = ""
 
-    def bound(self, floor: float | None, floor_sd: float | None = None) -> float | None:
+    def bound(self, floor: float | None) -> float | None:
         """The limit in the figure's unit; None where it is by a floor that is not known."""
         if not self.by_floor:
             return self.limit
-        if floor is None or (self.by_floor == "sd" and floor_sd is None):
+        if floor is None:
             return None
         if self.by_floor == "times":
             return self.limit * floor
-        away = self.limit * (floor_sd if self.by_floor == "sd" else 1)
-        return floor - away if self.side == "at least" else floor + away
+        return floor - self.limit if self.side == "at least" else floor + self.limit
 
-    def met(self, value: float, floor: float | None = None, floor_sd: float | None = None) -> bool | None:
-        """Whether `value` meets it; None where that cannot be said."""
-        bound = self.bound(floor, floor_sd)
-        return None if bound is None else value >= bound if self.side == "at least" else value <= bound
+    def met(self, value: float, floor: float | None = None, low: float | None = None) -> bool | None:
+        """Whether `value`, whose interval begins at `low`, meets it; None where that cannot be said."""
+        bound, judged = self.bound(floor), low if self.by_floor == "low" else value
+        if bound is None or judged is None:
+            return None
+        return judged >= bound if self.side == "at least" else judged <= bound
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ ENTRIES: dict[str, Entry] = {
     "published.planted_recall": Entry("Planted copies caught", "share of training patients of whom it rejects every planted near-copy of a single frame", PERCENT, 1),
     "published.rejected": Entry("Images rejected", "of the candidates that the screening saw", "", 0),
     "video.frechet": Entry("Fréchet distance", _FRECHET, "", 2, Target(3, "at most", "times"), brief="videos, Fréchet distance"),
-    "video.kid": Entry(_KERNEL, _KERNEL_WORDS, "", 3, Target(3, "at most", "sd"), brief="videos, KID"),
+    "video.kid": Entry(_KERNEL, _KERNEL_WORDS, "", 3, Target(0, "at most", "low"), brief="videos, KID"),
     "video.precision": Entry(
         "Precision", "share of the synthetic clips that lie among real ones", "", 2, Target(0.05, "at least", "within"), brief="videos, precision"
     ),
@@ -431,9 +432,8 @@ def show_target(entry: Entry, short: bool = False) -> str:
     side = {"at least": "≥", "at most": "≤"}[target.side] if short else target.side
     if target.by_floor == "times":
         return f"{side} {target.limit:g} × floor"
-    if target.by_floor == "sd":
-        sign = "−" if target.side == "at least" else "+"
-        return f"{side} floor{sign}{target.limit:g} sd" if short else f"{side} floor {sign} {target.limit:g} of its standard deviations"
+    if target.by_floor == "low":
+        return f"low {side} floor" if short else f"lower end of the interval {side} the floor"
     if target.by_floor == "within":
         return f"{side} floor{'−' if target.side == 'at least' else '+'}{target.limit:g}" if short else f"within {target.limit:g} of floor"
     return f"{side} {show(target.limit, entry, unit=not short or entry.unit == PERCENT)}"
