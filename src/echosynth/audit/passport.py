@@ -16,7 +16,7 @@ from echosynth.report.redaction import FEWEST, public_options
 from echosynth.study import Study
 
 LEDGER = "releases.json"
-SCREENS = {"calibrated": "the screen that filtered", "judge": "untrained eye", "motion": "eye for motion"}
+SCREENS = {"calibrated": "the screen that filtered", "judge": "screen by hand-made features", "motion": "screen by motion"}
 THREATS = (
     (
         "The clips alone",

@@ -66,7 +66,7 @@ class Strangers:
 def suspects(
     study: Study, screened: pd.DataFrame, people: People, synthetic: Looks, real: Looks, cohort: Cohort, eyes: Eyes, quick: bool = False
 ) -> tuple[pd.DataFrame, dict]:
-    """Verdicts on every synthetic clip: the calibrated screen's, those of the judge and of the eye for motion, which took no part in the filtering, and whether it lies as near as planted copies do.
+    """Verdicts on every synthetic clip: the calibrated screen's, those of the judge and of the encoder of motion, which took no part in the filtering, and whether it lies as near as planted copies do.
 
     `people` and `real` are all clips of the cohort: a copy of a training clip that the gallery lacks would be seen by nobody.
     """

@@ -1,4 +1,4 @@
-"""Which real patients the synthetic clips reach: every patient counts once, and who is not reached can be told."""
+"""Which real patients the synthetic clips reach: every patient counts once, and those who are not reached can be named."""
 
 from dataclasses import dataclass
 

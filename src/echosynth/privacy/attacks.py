@@ -20,7 +20,7 @@ WORST = 0.01
 
 
 class Caught(NamedTuple):
-    """Members above a line that at most the share `allowed` of the strangers exceed, and the strangers that do: with n of them no rate finer than 1 / n can be told."""
+    """Members above a line that at most the share `allowed` of the strangers exceed, and the strangers that do: with n of them no rate finer than 1 / n can be measured."""
 
     allowed: float
     members: Rate

@@ -1,6 +1,6 @@
 """Many verdicts at once, and where to put the line.
 
-A screen that rejects at p <= alpha turns away a share alpha of good samples and says nothing about how many of those it turns away are copies. Two answers stand beside it:
+A screen that rejects at p <= alpha rejects a share alpha of good samples and says nothing about how many of those it rejects are copies. Two answers stand beside it:
 Benjamini-Hochberg bounds the share of false alarms among what is flagged in a whole release; an operating point fixes the recall on planted copies and says what that costs.
 
 How many of a release are rejected is no binomial count: all its samples share one calibration set, and with it its luck (`excess_p`).

@@ -133,9 +133,9 @@ def none_seen(count: int, confidence: float = 0.95) -> NoneSeen:
 
 
 def adversarial_accuracy(real: Tensor, synthetic: Tensor) -> float:
-    """NNAA = (mean[d_TS > d_TT] + mean[d_ST > d_SS]) / 2: how well real rows (n, D) and as many synthetic ones (n, D) are told apart by asking which kind the nearest other row is of.
+    """NNAA = (mean[d_TS > d_TT] + mean[d_ST > d_SS]) / 2: how well real rows (n, D) and as many synthetic ones (n, D) are separated by asking which kind the nearest other row is of.
 
-    1/2 where they cannot be told apart, 1 where they have nothing in common, 0 where each has its copy on the other side; ties half (Yale et al. 2020, Neurocomputing 416, 244).
+    1/2 where they cannot be separated, 1 where they have nothing in common, 0 where each has its copy on the other side; ties half (Yale et al. 2020, Neurocomputing 416, 244).
     """
     assert len(real) == len(synthetic) > 1
     own = torch.arange(len(real))

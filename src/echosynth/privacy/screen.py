@@ -6,7 +6,7 @@ who search the very same gallery. The conformal p-value of a score s (Vovk, Gamm
     p(s) = (1 + #{held-out scores >= s}) / (n + 1)
 
 If the sample is exchangeable with the held-out ones, as it is when the generator makes strangers, then P(p <= alpha) <= alpha with nothing assumed about the scores. So
-rejecting at p <= alpha turns away at most a share alpha of good samples, on average over calibrations, whatever the encoder is worth; how many COPIES it catches
+rejecting at p <= alpha rejects at most a share alpha of good samples, on average over calibrations, whatever the encoder is worth; how many COPIES it catches
 is another matter and has to be measured (privacy/planted.py).
 
 What is exchangeable is patients, not frames: the frames and clips of one patient go together. So the unit is the patient, and every patient has one vote, shared out
@@ -69,7 +69,7 @@ class Screen:
     """The train gallery and the scores of held-out patients against it.
 
     gallery: float32 (N, D) of unit length. held_out: float32 (clips, F), the score of each frame of each held-out clip, NaN past its end. patients: (clips,) integers.
-    alpha: the false-rejection rate asked for. every: of the frames of a video, every how manieth is looked at; `held_out` and all embeddings given are of those alone (`looked_at`).
+    alpha: the false-rejection rate asked for. every: one in so many frames of a video is looked at; `held_out` and all embeddings given are of those alone (`looked_at`).
 
         screen = Screen.fit(gallery, held_out_embeddings, patients, alpha=0.05)
         screen.verdict(embeddings, "video").kept
