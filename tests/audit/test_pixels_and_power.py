@@ -55,7 +55,7 @@ def test_power_counts_the_copies_that_a_screen_has_an_eye_for():
     assert found["calibrated", "noise"]["share"] == 0.5 and found["motion", "noise"]["count"] == 2 and found["calibrated", "speed"]["share"] == 1.0
     assert ("motion", "speed") not in found
     chart = _power({"screening": {"power": list(found.values())}})
-    assert "the screen that filtered" in chart and "eye for motion" in chart and "untrained eye" not in chart and "speed 1.25" in chart
+    assert "the screen that filtered" in chart and "screen by motion" in chart and "hand-made" not in chart and "speed 1.25" in chart
 
 
 def test_a_patient_counts_as_caught_when_every_near_copy_is():
