@@ -264,7 +264,7 @@ def test_a_clip_that_shows_another_ef_is_drawn_anew(finished, tmp_path, frames):
     options = study.config.synthesis.model_copy(update={"videos": 1, "frames": frames, "steps": 2, "ef": "70", "ef_tolerance": 100.0})
 
     def made(name, **changes):
-        summary = release(study, tmp_path / name, options.model_copy(update=changes), 5)
+        summary = release(study, tmp_path / name, options.model_copy(update=changes), 8)
         clip = next((tmp_path / name / "Videos").iterdir()).read_bytes()
         return summary, pd.read_parquet(tmp_path / f"{name}.screening.parquet"), clip, (tmp_path / name / "README.md").read_text()
 
