@@ -1,4 +1,7 @@
-"""What scanners burn into the picture around the sector: an ECG strip, a depth ruler, a name and a date. All made up, so that de-identification can be tested."""
+"""What scanners burn into the picture around the sector: an ECG strip, a depth ruler, a name and a date. All made up, so that de-identification can be tested.
+
+An overlay of a site is its kind, and a place where that is not the usual one: "ecg" (low) or "ecg top", "ruler" (right) or "ruler left", "text" (top left), "text right" or "text low".
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,25 +17,42 @@ _STRIP = 0.1  # height of the ECG strip over the picture's
 
 def burnt_in_text(site: Site, rng: np.random.Generator) -> str:
     """A made-up name and date, or nothing where the site burns in none."""
-    if "text" not in site.overlays:
+    if _place("text", site) is None:
         return ""
     return f"{rng.choice(_FAMILY)} {rng.choice(_GIVEN)} {rng.integers(1, 29):02d}.{rng.integers(1, 13):02d}.{rng.integers(2009, 2024)}"
 
 
+def _place(kind: str, site: Site) -> str | None:
+    """Where the site puts that kind of overlay: "" is the usual place, None nowhere."""
+    return next((overlay[len(kind) :].strip() for overlay in site.overlays if overlay.startswith(kind)), None)
+
+
 def draw_overlays(frames: np.ndarray, site: Site, text: str, extent: float, rhythm: Rhythm, time: np.ndarray) -> None:
-    """Draws the site's overlays into uint8 (T, S, S) frames, in place; `extent` is the picture's side in cm."""
-    size = frames.shape[1]
-    still = np.zeros((size, size), np.uint8)
-    if "ruler" in site.overlays:
-        for cm in range(1, int(extent)):
-            still[int(cm / extent * size), size - (4 if cm % 5 == 0 else 2) :] = _GREY
+    """Draws the site's overlays into uint8 (T, S, S) frames, in place; `extent` is the picture's height in cm."""
+    still = np.zeros(frames.shape[1:], np.uint8)
+    if (place := _place("ruler", site)) is not None:
+        _ruler(still[:, ::-1] if place == "" else still, extent)
     if text:
-        image = Image.fromarray(still)
-        ImageDraw.Draw(image).text((1, 0), text.replace(" ", "\n", 1), fill=_GREY, font=ImageFont.load_default_imagefont(), spacing=0)
-        still = np.asarray(image)
+        still = _written(still, text, _place("text", site))
     np.maximum(frames, still, out=frames)
-    if "ecg" in site.overlays:
-        _ecg_strip(frames, rhythm, time)
+    if (place := _place("ecg", site)) is not None:
+        height = max(6, round(_STRIP * len(still)))
+        _ecg_strip(frames[:, :height] if place == "top" else frames[:, -height:], rhythm, time)
+
+
+def _ruler(still: np.ndarray, extent: float) -> None:
+    for cm in range(1, int(extent)):
+        still[int(cm / extent * len(still)), : 4 if cm % 5 == 0 else 2] = _GREY
+
+
+def _written(still: np.ndarray, text: str, place: str) -> np.ndarray:
+    image, text = Image.fromarray(still), text.replace(" ", "\n", 1)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default_imagefont()
+    _, _, width, height = draw.multiline_textbbox((0, 0), text, font=font, spacing=0)
+    x = len(still) - width - 1 if place == "right" else 1
+    y = len(still) - height - 1 if place == "low" else 0
+    draw.text((x, y), text, fill=_GREY, font=font, spacing=0)
+    return np.asarray(image)
 
 
 def ecg(since_r: np.ndarray, rr: np.ndarray) -> np.ndarray:
@@ -42,14 +62,12 @@ def ecg(since_r: np.ndarray, rr: np.ndarray) -> np.ndarray:
     return sum(height * np.exp(-0.5 * ((phase - at * np.sqrt(rr)) / width) ** 2) for height, at, width in waves)
 
 
-def _ecg_strip(frames: np.ndarray, rhythm: Rhythm, time: np.ndarray) -> None:
-    """The trace from the clip's start up to the frame, as a line at the bottom of the picture."""
-    size = frames.shape[1]
-    height = max(6, round(_STRIP * size))
+def _ecg_strip(strip: np.ndarray, rhythm: Rhythm, time: np.ndarray) -> None:
+    """The trace from the clip's start up to the frame, as a line in the strip (T, height, S)."""
+    _, height, size = strip.shape
     columns = np.minimum((time / (time[-1] + 1e-9) * (size - 1)).round().astype(int), size - 1)
     value = np.clip(ecg(rhythm.since_r, rhythm.rr), -0.25, 1)
-    rows = size - 1 - np.round((value + 0.25) / 1.25 * (height - 2)).astype(int)
-    for t in range(len(frames)):
-        for k in range(1, t + 1):
-            low, high = sorted((rows[k - 1], rows[k]))
-            frames[t, low : high + 1, columns[k]] = _GREY
+    rows = height - 1 - np.round((value + 0.25) / 1.25 * (height - 2)).astype(int)
+    for k in range(1, len(strip)):
+        low, high = sorted((rows[k - 1], rows[k]))
+        strip[k:, low : high + 1, columns[k]] = _GREY

@@ -33,7 +33,7 @@ class ShortAxisView:
         self.lv, self.patient = lv, patient
         self.place = Placement(_TURN + 0.5 * patient.rotation, 0.6 * patient.lateral_offset, _centre_depth(patient), visit)
         fields, rng = numpy_rng(patient.texture, "short axis"), numpy_rng(visit.seed, "tissue")
-        x, y = scatter(visit, patient.size, self.place, rng)
+        x, y = scatter(visit, site, self.place, rng)
         rest, level = np.zeros(1), np.array([PAPILLARY_LEVEL])
         phi, r = np.arctan2(y, x), np.hypot(x, y)
         endo = lv.section_radius(phi, rest)
@@ -87,26 +87,26 @@ class ShortAxisView:
         thickening = lv.section_wall(phi, np.ones_like(phi), np.ones(1)) - epi
         around = Surround(x, y, r - epi, (np.cos(phi) * thickening, np.sin(phi) * thickening), self.cavities, p.size)
         self.other_x, self.other_y, self.move_x, self.move_y = (values.astype(np.float32) for values in (x, y, around.move_x, around.move_z))
-        db = around.level(p, site, self.place, fields, rng)
+        db = around.level(site, self.place, fields, rng)
         behind = np.clip(np.sin(phi + self.place.angle), 0, 1) ** 1.5
         line = np.exp(-(((around.lv_distance - 0.3 * p.size) / (0.2 * p.size)) ** 2)) * behind
-        return np.maximum(db, -26 + 27 * np.clip(line * (1 + 0.2 * smooth_field(x, y, 2.5 * p.size, rng)), 0, 1.05))
+        return np.maximum(db, -26 + (22 + site.pericardium) * np.clip(line * (1 + 0.2 * smooth_field(x, y, 2.5 * p.size, rng)), 0, 1.05))
 
-    def positions(self, c: float, opening: float) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, c: float, opening: float, flash: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         lv, now = self.lv, np.array([c])
-        endo = np.interp(self.wall_phi, _CIRCLE, lv.section_radius(_CIRCLE, now), period=2 * np.pi)
+        endo = np.interp(self.wall_phi, _CIRCLE, lv.section_radius(_CIRCLE, now, flash), period=2 * np.pi)
         radius = np.sqrt(endo**2 + lv.patient.length / lv.length(now)[0] * self._annulus) + self._inward
         phi = self.wall_phi - np.float32(lv.patient.twist * c)
         x = np.concatenate([radius * np.cos(phi), self.other_x + np.float32(c) * self.move_x])
         y = np.concatenate([radius * np.sin(phi), self.other_y + np.float32(c) * self.move_y])
         return x.astype(np.float32), y.astype(np.float32)
 
-    def tracing(self, c: float) -> np.ndarray:
-        return self.lv.section_tracing(c)
+    def tracing(self, c: float, flash: float = 0.0) -> np.ndarray:
+        return self.lv.section_tracing(c, flash)
 
-    def contour(self, c: float) -> np.ndarray:
+    def contour(self, c: float, flash: float = 0.0) -> np.ndarray:
         """(40, 2) around the cavity."""
-        return self.lv.section(c, 40)
+        return self.lv.section(c, 40, flash)
 
 
 _CIRCLE = np.linspace(-np.pi, np.pi, 721)

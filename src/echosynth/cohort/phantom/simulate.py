@@ -22,13 +22,15 @@ from threadpoolctl import threadpool_limits
 from echosynth import __version__
 from echosynth.cohort.echonet import write_filelist, write_patients, write_tracings
 from echosynth.cohort.phantom.apical import ApicalView, apical_depth
-from echosynth.cohort.phantom.image import draw_visit, render, scale_of
+from echosynth.cohort.phantom.grey import picture
 from echosynth.cohort.phantom.overlays import burnt_in_text, draw_overlays
 from echosynth.cohort.phantom.patient import Patient, Rhythm, beat, draw_patient
+from echosynth.cohort.phantom.scanner import envelopes
+from echosynth.cohort.phantom.screen import Screen
 from echosynth.cohort.phantom.short_axis import ShortAxisView, short_axis_depth
 from echosynth.cohort.phantom.sites import Site
 from echosynth.cohort.phantom.sites import site as site_of
-from echosynth.cohort.phantom.tissue import View, Visit
+from echosynth.cohort.phantom.tissue import View, Visit, draw_visit
 from echosynth.cohort.phantom.ventricle import LeftVentricle
 from echosynth.cohort.video import write_clip
 from echosynth.errors import InputError
@@ -85,8 +87,12 @@ class PhantomClip:
 
     @property
     def extent(self) -> float:
-        """Side of the picture in cm."""
-        return scale_of(np.deg2rad(self.site.half_angle)) * self.visit.depth
+        """Height of the picture in cm; its width is that over the site's squeeze."""
+        return self.screen.extent
+
+    @cached_property
+    def screen(self) -> Screen:
+        return Screen(self.site, self.visit.depth)
 
     @cached_property
     def view(self) -> View:
@@ -94,27 +100,28 @@ class PhantomClip:
 
     def frames(self, overlays: bool = True) -> np.ndarray:
         """uint8 (T, S, S), S of the site."""
-        frames = render(self.patient, self.view, self.site, self.visit, self.time, self.rhythm)
+        powers = envelopes(self.patient, self.view, self.site, self.visit, self.time, self.rhythm)
+        frames = picture(powers, self.screen, self.visit)
         if overlays and self.site.overlays:
             draw_overlays(frames, self.site, self.text, self.extent, self.rhythm, self.time)
         return frames
 
     def pixels(self, points: np.ndarray, frame: int) -> np.ndarray:
         """View coordinates (..., 2) in cm -> pixels (x, y) of that frame."""
-        x, y = self.view.place.world(points[..., 0], points[..., 1], self.time[frame])
-        scale = self.site.size / self.extent
-        return np.stack([x * scale + self.site.size / 2, y * scale], -1)
+        return self.screen.pixels(*self.view.place.world(points[..., 0], points[..., 1], self.time[frame]))
 
     def tracings(self) -> dict[int, np.ndarray]:
         """{ED frame, ES frame: (21, 4) pixels x1, y1, x2, y2}: the long axis (short axis: the height), then 20 chords."""
         traced = {}
         for frame, level in ((self.diastole, 0.0), (self.systole, 1.0)):
-            traced[frame] = self.pixels(self.view.tracing(level).reshape(-1, 2, 2), frame).reshape(-1, 4)
+            lines = self.view.tracing(level, float(self.rhythm.flash[frame]))
+            traced[frame] = self.pixels(lines.reshape(-1, 2, 2), frame).reshape(-1, 4)
         return traced
 
     def contours(self) -> np.ndarray:
         """(T, P, 2) endocardial contour of every frame in pixels."""
-        return np.stack([self.pixels(self.view.contour(float(c)), t) for t, c in enumerate(self.contraction)])
+        moments = zip(self.contraction, self.rhythm.flash, strict=True)
+        return np.stack([self.pixels(self.view.contour(float(c), float(f)), t) for t, (c, f) in enumerate(moments)])
 
 
 def simulate_clip(seed: int, patient_index: int, visit_index: int, site_name: str, frames: int | None = None, view: str = "a4c", population: str = "adult") -> PhantomClip:
@@ -126,10 +133,10 @@ def simulate_clip(seed: int, patient_index: int, visit_index: int, site_name: st
     rng = numpy_rng(seed, "visit" if view == "a4c" else f"visit {view}", patient_index, visit_index)
     site = site_of(site_name, rng)
     visit = draw_visit(patient, site, VIEWS[view][1](patient), rng)
-    count = frames or int(rng.integers(FRAMES[0], FRAMES[1] + 1) * min(site.fps / 50, 1))
+    count = frames or int(rng.integers(FRAMES[0], FRAMES[1] + 1) * site.fps / 50)
     time = np.arange(count) / site.fps
     heart_rate = float(np.clip(patient.heart_rate * rng.normal(1, 0.06), 46, 170))
-    rhythm = beat(time, heart_rate, patient.atrial_share, rng, patient.rr_jitter)
+    rhythm = beat(time, heart_rate, patient.atrial_share, rng, patient.rr_jitter, patient.delay)
     return PhantomClip(patient, LeftVentricle(patient), site, visit, view, heart_rate, time, rhythm, burnt_in_text(site, rng))
 
 

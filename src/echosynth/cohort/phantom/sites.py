@@ -1,83 +1,100 @@
-"""Scanner sites: how the same heart looks through different machines and hands."""
+"""Scanner sites: how the same heart looks through different machines and hands.
 
-from dataclasses import dataclass, fields
+All scanners are members of one family, `Site`: a field's metadata holds the range that the site "many" draws from.
+"""
+
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from echosynth.errors import InputError
 
 
+def _drawn(low: float, high: float, usual: float) -> float:
+    """A field of the family: the range of "many" and the value of a site that does not set it."""
+    return field(default=usual, metadata={"range": (low, high)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Imaging parameters of one site. Lengths in cm, angles in degrees, levels in dB."""
+    """Imaging parameters of one site. Lengths in cm, angles in degrees, levels in dB, shares of the picture or depth."""
 
-    fps: float
-    half_angle: float  # of the sector
-    depth_margin: float  # depth beyond what the view needs, cm
-    axial: float  # Gaussian sigma of the point spread along the beam, cm
-    lateral: float  # Gaussian sigma across the beam, degrees
-    dynamic_range: float  # dB shown between black and white
-    gain: float  # dB above the point where the brightest percentile is white
-    gamma: float  # of the grey map
-    attenuation: float  # residual, dB/cm, after time-gain compensation
-    edge: float  # fall-off towards the sector's edges, dB
-    haze: float  # near-field clutter, dB relative to the wall
-    reverberation: float  # bands at fixed depths, dB relative to the wall
-    noise: float  # electronic noise at full depth, dB relative to the wall
-    surround: float  # tissue around the heart, dB
-    fade: float  # of the surround with the distance from the heart, dB/cm
-    dropout: float  # strength of shadows and of lateral-wall loss, 0-1
-    persistence: float  # weight of the previous frame in the one shown, 0-1
+    # Sector and picture
+    fps: float = _drawn(15.0, 80.0, 50.0)
+    half_angle: float = _drawn(30.0, 50.0, 38.0)  # of the sector
+    depth_margin: float = _drawn(-0.3, 2.2, 0.6)  # depth beyond what the view needs
+    footprint: float = _drawn(0.0, 0.07, 0.01)  # the probe's face, where the sector begins: share of the depth
+    squeeze: float = _drawn(0.74, 1.0, 1.0)  # width of a pixel's square: 4:3 pictures made square have 0.75
+    zoom: float = _drawn(0.93, 1.05, 1.01)  # cm that the picture shows, over those that it needs
+    top: float = _drawn(0.0, 0.05, 0.0)  # black above the probe, share of the picture
+    middle: float = _drawn(-0.04, 0.04, 0.0)  # of the sector, share of the picture right of its middle
+    aim: float = _drawn(1.0, 2.6, 1.0)  # how far the hand strays from the standard view, 1 is little
+    foreshortening: float = _drawn(0.0, 0.18, 0.0)  # the most of the axis that the plane can miss
+    # Resolution and speckle
+    axial: float = _drawn(0.05, 0.12, 0.09)  # Gaussian sigma of the point spread along the beam
+    lateral: float = _drawn(0.55, 1.15, 0.85)  # across the beam at the focus, degrees
+    focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
+    defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
+    looks: float = _drawn(1.0, 4.5, 1.4)  # compounded in frequency and angle; speckle SNR is 1.91 sqrt(looks)
+    persistence: float = _drawn(0.0, 0.5, 0.3)  # weight of the previous frame in the one shown
+    sharpening: float = _drawn(-0.6, 0.7, 0.0)  # edge enhancement; below 0 smoothing
+    # Grey map
+    dynamic_range: float = _drawn(40.0, 80.0, 55.0)  # between black and white
+    gain: float = _drawn(-3.0, 9.0, 2.0)  # above the point where the brightest percentile is white
+    gamma: float = _drawn(0.9, 2.3, 1.5)  # soft to hard
+    # Gain errors, loss and clutter; levels are relative to the wall
+    attenuation: float = _drawn(0.1, 0.5, 0.3)  # residual, dB/cm, after time-gain compensation
+    gain_error: float = _drawn(0.0, 3.5, 1.0)  # sd of what the hand's sliders leave, along the beam and across it
+    edge: float = _drawn(2.0, 14.0, 6.0)  # fall-off towards the sector's edges
+    dropout: float = _drawn(0.2, 1.1, 0.5)  # strength of shadows and of lateral-wall loss
+    specular: float = _drawn(2.0, 10.0, 6.0)  # what a wall loses that lies along the beam
+    haze: float = _drawn(-15.0, -3.0, -8.0)  # clutter under the probe
+    haze_depth: float = _drawn(0.05, 0.16, 0.07)  # to which it falls by a factor e, share of the depth
+    veil: float = _drawn(-44.0, -26.0, -38.0)  # clutter that lies over the whole sector
+    side_lobes: float = _drawn(-46.0, -26.0, -38.0)  # of bright echoes, spread across the sector
+    reverberation: float = _drawn(-20.0, -8.0, -14.0)  # bands at fixed depths
+    noise: float = _drawn(-52.0, -34.0, -47.0)  # electronic, at full depth
+    # Tissue
+    surround: float = _drawn(-24.0, -11.0, -18.0)  # around the heart
+    fade: float = _drawn(2.0, 7.0, 4.5)  # of the surround with the distance from the heart, dB/cm
+    pericardium: float = _drawn(1.0, 11.0, 5.0)  # behind the heart, and the grooves of the valves
+    # Recording
     size: int = 112  # pixels along the picture's side
     quantiser: int = 2  # of the MJPEG encoder: 2 is the finest, 31 the coarsest
-    overlays: tuple[str, ...] = ()  # of "ecg", "ruler", "text": burnt into the picture around the sector
+    overlays: tuple[str, ...] = ()  # burnt in around the sector (overlays.py)
 
 
 SITES: dict[str, Site] = {
-    "alder": Site(
-        fps=50.0, half_angle=38.0, depth_margin=0.6, axial=0.115, lateral=0.90, dynamic_range=52.0, gain=2.0, gamma=1.30, attenuation=0.30, edge=6.0,
-        haze=-7.0, reverberation=-12.0, noise=-49.0, surround=-19.0, fade=3.2, dropout=0.5, persistence=0.3,
-    ),
+    "alder": Site(squeeze=0.9),
     "birch": Site(
-        fps=50.0, half_angle=41.0, depth_margin=1.2, axial=0.110, lateral=0.80, dynamic_range=52.0, gain=12.0, gamma=2.00, attenuation=0.22, edge=6.0,
-        haze=-9.0, reverberation=-14.0, noise=-44.0, surround=-18.0, fade=2.8, dropout=0.3, persistence=0.0, overlays=("ruler",),
+        half_angle=41.0, depth_margin=1.2, dynamic_range=58.0, gain=9.0, gamma=2.0, haze=-9.0, noise=-44.0,
+        squeeze=0.82, looks=1.0, persistence=0.0, sharpening=0.3, pericardium=8.0, dropout=0.3, overlays=("ruler",),
     ),
     "cedar": Site(
-        fps=30.0, half_angle=36.0, depth_margin=0.3, axial=0.140, lateral=1.05, dynamic_range=47.0, gain=-0.5, gamma=0.95, attenuation=0.40, edge=5.0,
-        haze=-5.0, reverberation=-9.0, noise=-50.0, surround=-20.0, fade=3.6, dropout=0.7, persistence=0.15, size=160, quantiser=5, overlays=("ecg", "ruler"),
+        fps=30.0, half_angle=36.0, depth_margin=0.3, axial=0.11, lateral=1.0, dynamic_range=50.0, gain=0.5, gamma=1.5,
+        attenuation=0.4, haze=-5.0, reverberation=-9.0, fade=5.5, dropout=0.8, persistence=0.15, footprint=0.04,
+        size=160, quantiser=5, overlays=("ecg", "ruler"),
     ),
     "dogwood": Site(
-        fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.145, lateral=0.95, dynamic_range=60.0, gain=2.0, gamma=1.25, attenuation=0.35, edge=7.0,
-        haze=-8.0, reverberation=-11.0, noise=-46.0, surround=-18.5, fade=2.6, dropout=0.6, persistence=0.35, size=128, quantiser=8, overlays=("ecg", "text"),
+        fps=40.0, half_angle=44.0, depth_margin=0.9, axial=0.11, lateral=0.95, dynamic_range=68.0, gain=3.0, gamma=1.6,
+        looks=3.0, attenuation=0.35, veil=-33.0, fade=3.5, persistence=0.35, squeeze=0.78, sharpening=-0.3,
+        size=128, quantiser=8, overlays=("ecg", "text"),
     ),
 }  # fmt: skip
 
-# Ranges that "many" draws from: wide enough that a site is an interpolation, never one of the presets above. Fields that are missing have their defaults.
-_RANGES = {
-    "fps": (50.0, 50.0),
-    "half_angle": (35.0, 44.0),
-    "depth_margin": (0.1, 1.8),
-    "axial": (0.09, 0.15),
-    "lateral": (0.75, 1.2),
-    "dynamic_range": (45.0, 60.0),
-    "gain": (-2.0, 7.0),
-    "gamma": (0.9, 1.7),
-    "attenuation": (0.15, 0.5),
-    "edge": (3.0, 10.0),
-    "haze": (-12.0, -4.0),
-    "reverberation": (-18.0, -8.0),
-    "noise": (-52.0, -42.0),
-    "surround": (-23.0, -14.0),
-    "fade": (2.0, 4.5),
-    "dropout": (0.2, 0.9),
-    "persistence": (0.0, 0.45),
-}
+_OVERLAYS = (("ecg", "ecg top"), ("ruler", "ruler left"), ("text", "text right", "text low"))
 
 
 def site(name: str, rng: np.random.Generator) -> Site:
-    """The preset of that name, or a random site for "many". Raises InputError for an unknown name."""
+    """The preset of that name, or a random member of the family for "many". Raises InputError for an unknown name."""
     if name == "many":
-        return Site(**{field.name: float(rng.uniform(*_RANGES[field.name])) for field in fields(Site) if field.name in _RANGES})
+        return _any_site(rng)
     if name not in SITES:
         raise InputError(f"unknown site {name!r}; choose one of {', '.join(SITES)}, or many")
     return SITES[name]
+
+
+def _any_site(rng: np.random.Generator) -> Site:
+    drawn = {f.name: float(rng.uniform(*f.metadata["range"])) for f in fields(Site) if f.metadata}
+    overlays = tuple(str(rng.choice(places)) for places in _OVERLAYS if rng.random() < 0.3)
+    return Site(**drawn, quantiser=int(rng.integers(2, 8)), overlays=overlays)
