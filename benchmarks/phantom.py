@@ -1,10 +1,10 @@
 """How good the simulated cohort is: its physics, its looks beside real apical views, and what can be learnt from it.
 
 python -m benchmarks.phantom physics            seconds
-python -m benchmarks.phantom looks              a minute: grey levels, texture and motion of every site beside real clips
+python -m benchmarks.phantom looks              a minute: grey levels, texture and motion of every site beside real clips; with --real FOLDER of a folder of AVI
 python -m benchmarks.phantom ef                 20 minutes on two cores: EF from stills and from clips
 python -m benchmarks.phantom identity           20 minutes: patients known again by their hearts and by the surround
-python -m benchmarks.phantom montage OUT.png    phantoms; with --real FILE.dcm beside a real view (not to be committed)
+python -m benchmarks.phantom montage OUT.png    phantoms; with --real FOLDER phantoms of many scanners and real clips of a folder of AVI, shuffled (not to be committed), and prints which is which
 """
 
 import argparse
@@ -24,7 +24,7 @@ from echosynth.cohort.discs import disc_volume
 from echosynth.cohort.echonet import Cohort, read_cohort
 from echosynth.cohort.latents import LatentStore, frame_indices, write_latents
 from echosynth.cohort.phantom import SITES, PhantomClip, simulate_clip, simulate_cohort
-from echosynth.cohort.phantom.image import envelopes
+from echosynth.cohort.phantom.scanner import envelopes
 from echosynth.cohort.phantom.patient import Rhythm
 from echosynth.cohort.video import read_clip, to_square, write_clip
 from echosynth.config import preset
@@ -65,31 +65,40 @@ BUDGET = 2  # times the steps of the preset demo, which has fewer patients
 IDENTITY_STEPS = 800  # of the re-identification encoder, which the preset demo does not train
 
 
-def looks(patients: int = 24) -> pd.DataFrame:
-    """Medians over `patients` clips of each site, a column a site, beside the real percentiles."""
-    table = {}
-    for site in SITES:
-        rows = []
-        for p in range(patients):
-            clip = simulate_clip(SEED, p, 0, site)
-            frames = to_square(clip.frames(overlays=False))
-            at, valid = frame_indices(0.0, 60, clip.site.fps, 30.0, len(frames))
-            frames = frames[at[valid]]
-            rows.append(grey_levels(frames) | {"frame_difference": float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())} | speckle_autocorrelation(frames))
-        table[site] = pd.DataFrame(rows).median()
-    return pd.DataFrame(table)
+def look(frames: np.ndarray, fps: float) -> dict[str, float]:
+    """Grey levels, differences of frames and texture of a clip uint8 (T, H, W): at 112 x 112 by area, its first 60 frames at 30 a second."""
+    at, valid = frame_indices(0.0, 60, fps, 30.0, len(frames))
+    frames = to_square(frames[at[valid]])
+    difference = float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())
+    return grey_levels(frames) | {"frame_difference": difference} | speckle_autocorrelation(frames)
 
 
-def print_looks(table: pd.DataFrame) -> None:
-    print(f"{'':18}{'real 10 / 50 / 90 %':>24}" + "".join(f"{site:>10}" for site in table) + f"{'span':>8}")
-    for name, (low, middle, high) in REAL.items():
-        row = table.loc[name]
-        cells = "".join(f"{value:9.2f}{' ' if low <= value <= high else '*'}" for value in row)
-        print(f"{name:18}{f'{low:g} / {middle:g} / {high:g}':>24}{cells}{(row.max() - row.min()) / (high - low):8.0%}")
-    for name, middle in REAL_TEXTURE.items():
-        print(f"{name:18}{middle:24.2f}" + "".join(f"{value:9.2f} " for value in table.loc[name]))
-    inside = [site for site in table if all(low <= table.loc[name, site] <= high for name, (low, _, high) in REAL.items())]
-    print(f"inside every real range: {', '.join(inside) or 'none'}  (* outside)")
+def looks_of_site(site: str, patients: int) -> pd.DataFrame:
+    """A row a clip."""
+    clips = (simulate_clip(SEED, p, 0, site) for p in range(patients))
+    return pd.DataFrame([look(clip.frames(overlays=False), clip.site.fps) for clip in clips])
+
+
+def looks_of_folder(folder: Path) -> pd.DataFrame:
+    """A row an AVI of the folder."""
+    return pd.DataFrame([look(*read_clip(path)) for path in sorted(folder.glob("*.avi"))])
+
+
+def print_looks(real: Path | None) -> None:
+    """The percentiles of "many", its verdict against the real ones and the medians of the named sites."""
+    found = {site: looks_of_site(site, 24) for site in SITES} | {"many": looks_of_site("many", 40)}
+    truth = _percentiles(looks_of_folder(real)) if real else REAL
+    many = _percentiles(found["many"])
+    print(f"{'':18}{'real 10 / 25 / 50 / 75 / 90 %':>40}{'many':>40}  inside covers" + "".join(f"{site:>9}" for site in SITES))
+    for name in truth.index:
+        cells = "".join(" / ".join(f"{value:5.3g}" for value in table.loc[name]).rjust(40) for table in (truth, many))
+        (low, q1, _, q3, high), (at_least, _, middle, _, at_most) = truth.loc[name], many.loc[name]
+        verdict = f"{'yes' if q1 <= middle <= q3 else 'no':>8}{'yes' if at_least <= low and high <= at_most else 'no':>7}"
+        print(f"{name:18}{cells}{verdict}" + "".join(f"{found[site][name].median():9.2f}" for site in SITES))
+
+
+def _percentiles(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.quantile([0.1, 0.25, 0.5, 0.75, 0.9]).T
 
 
 def area_length(lines: np.ndarray, length: float) -> float:
@@ -110,8 +119,8 @@ def tracing_error(clip: PhantomClip) -> float:
 
 def wall_snr(clip: PhantomClip, draws: int = 60) -> float:
     """Mean over standard deviation of the envelope in bright tissue, over independent draws of the scatterers' amplitudes: 1.91 for fully developed speckle (Burckhardt 1978)."""
-    still = Rhythm(*(np.zeros(1) for _ in range(4)))
-    site = replace(clip.site, haze=-200.0, reverberation=-200.0)
+    still = Rhythm(*(np.zeros(1) for _ in range(5)))
+    site = replace(clip.site, looks=1.0, haze=-200.0, veil=-200.0, side_lobes=-200.0, reverberation=-200.0)
     envelope = []
     for k in range(draws):
         visit = replace(clip.visit, seed=k, breathing=0.0, drift=np.zeros((2, 3)))

@@ -35,12 +35,12 @@ def chambers(patient: Patient, lv: LeftVentricle, outflow: bool = False) -> dict
     ra_a, ra_b = 1.75 * ra[0] * size, 2.2 * ra[1] * size
     rv_a, rv_b = 1.75 * rv[0] * size, 0.42 * length * rv[1] ** 0.5
     found = {
-        "la": Chamber(between + thin + la_a, length + 0.86 * la_b, la_a, la_b, 0.0, -m / 2, 0.1 * la_a, m / 2, w[0], 2.5, 0.06),
+        "la": Chamber(between + thin + la_a, length + 0.86 * la_b, la_a, la_b, 0.0, -m / 2, 0.1 * la_a, m / 2, w[0], 2.8, 0.08),
         "rv": Chamber(
             -middle - 0.62 * rv_a, 1.03 * length - rv_b, rv_a, rv_b, 0.1 * rv_a, -tapse / 2,
             -0.2 * rv_a * patient.ef / 0.6, -tapse / 2, w[1], 2.2, 0.35, -0.12 * rv[2],
         ),
-        "ra": Chamber(between - thin - ra_a, length - 0.35 * size + 0.86 * ra_b, ra_a, ra_b, 0.0, -tapse / 2, 0.08 * ra_a, tapse / 2, w[2], 2.4),
+        "ra": Chamber(between - thin - ra_a, length - 0.35 * size + 0.86 * ra_b, ra_a, ra_b, 0.0, -tapse / 2, 0.08 * ra_a, tapse / 2, w[2], 2.6),
     }  # fmt: skip
     if outflow:
         a = 0.75 * size
@@ -84,7 +84,7 @@ class ApicalView:
     def _moderator(self, patient: Patient, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Where the moderator band crosses the RV, from the septum towards the apex of its free wall."""
         u, v = self.cavities["rv"].unit(x, z)
-        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -15)
+        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -12)
 
     def _wall(self, patient: Patient, site: Site, s, side, r, endo, epi, wall, trabeculae, fields: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
         """Material coordinates (s, side, w) that carry the wall's points through the beat, and their levels. Trabeculae have w < 0."""
@@ -152,7 +152,9 @@ class ApicalView:
         """Mitral and tricuspid leaflets: two each, hinged at the annulus; a point is (fraction of the length, offset across)."""
         self.leaf_along = rng.random((4, _LEAFLET)).astype(np.float32)
         self.leaf_across = rng.normal(0, 0.035 * patient.size * patient.leaflets, (4, _LEAFLET)).astype(np.float32)
-        return np.repeat([-10.0, -11.0, -14.0, -16.0], _LEAFLET) + 4 * np.log2(patient.leaflets) - 2 * self.leaf_along.ravel()
+        patchy = 5 * np.sin(rng.uniform(5, 12, (4, 1)) * self.leaf_along + rng.uniform(0, 6, (4, 1)))
+        levels = np.array([-9.0, -11.0, -14.0, -16.0])[:, None] + 4 * np.log2(patient.leaflets)
+        return (levels + patchy + rng.normal(0, 2, (4, 1))).ravel()
 
     def positions(self, c: float, opening: float, flash: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         lv, now, rest = self.lv, np.array([c]), np.zeros(1)

@@ -26,13 +26,13 @@ def picture(powers: Iterable[np.ndarray], screen: Screen, visit: Visit) -> np.nd
 
 
 def _compressed(powers: Iterable[np.ndarray], site: Site, visit: Visit) -> np.ndarray:
-    """Grey (T, RADII, ANGLES) in [0, 1]: white is a bright percentile of the first frame."""
+    """Grey (T, RADII, ANGLES) in [0, 1]: white is a bright percentile of the first frame, not of what lies under the probe."""
     loss = _loss(site, visit)
     db = np.stack([np.float32(10 / np.log(10)) * np.log(power + np.float32(1e-12)) - loss for power in powers])
-    reference = np.percentile(db[0], 99.3)
+    reference = np.percentile(db[0, RADII // 6 :], 99.0)
     level = np.clip(1 + (db - np.float32(reference - site.gain - visit.gain)) / np.float32(site.dynamic_range), 0, 1)
     with np.errstate(divide="ignore"):
-        return np.exp(np.float32(site.gamma * 1.25) * np.log(level))  # as level ** gamma, in half the time
+        return np.exp(np.float32(site.exponent) * np.log(level))  # as level ** gamma, in half the time
 
 
 def _loss(site: Site, visit: Visit) -> np.ndarray:

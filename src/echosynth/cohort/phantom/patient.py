@@ -92,7 +92,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         effusion=float(rng.uniform(0.4, 1.2) * body) if rng.random() < 0.05 else 0.0,
         papillary=np.stack([np.array([0.55, 2.3]) + rng.normal(0, 0.15, 2), np.clip(rng.normal(0.27, 0.05, 2), 0.16, 0.4), np.clip(rng.normal(0.36, 0.05, 2), 0.22, 0.5)], axis=1),
         chambers=_chambers(phenotype, rng),
-        wobble=rng.normal(0, 0.025, (3, 2, 3)),
+        wobble=rng.normal(0, 0.035, (3, 2, 3)),
         flattening=float(np.clip(rng.normal(0.05, 0.12), 0, 0.4)),
         rotation=float(np.deg2rad(rng.normal(-5, 5))),
         lateral_offset=float(rng.normal(0.8, 0.4) * body),

@@ -12,7 +12,6 @@ from echosynth.cohort.phantom.tissue import View, Visit
 from echosynth.randomness import numpy_rng
 
 WAVELENGTH = 0.0616  # cm, 2.5 MHz, for an adult; smaller hearts are seen with higher frequencies
-FRAME_CORRELATION = 0.985  # of the scatterers' amplitudes from frame to frame
 _ZONES = 8  # depths of a lateral point spread of their own
 _LOOKS = ((0.0, 0.0), (1.9, 0.0), (-1.9, 0.0), (0.0, 1.9), (0.0, -1.9))  # shifts of spectrum, over the point spread's sigma
 _SIDE_LOBES = 0.2  # sigma of their spread, of the sector
@@ -26,7 +25,7 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
     beam, rng = _Beam(patient, site, visit), numpy_rng(visit.seed, "image")
     level = (np.float32(10) ** (view.db / 20)).astype(np.float32)
     rho = np.linspace(0, 1, RADII, dtype=np.float32)[:, None]
-    noise_level = (10 ** ((site.noise + 10 * (rho - 1) + 14) / 20)).astype(np.float32)
+    noise_level = (10 ** ((site.noise + 10 * (rho - 1)) / 20)).astype(np.float32)
     clutter = _clutter(site, rho, rng)
     wave_number = np.float32(4 * np.pi / (WAVELENGTH * patient.size**0.7))
     per_cm, per_rad = np.float32((RADII - 1) / visit.depth), np.float32((ANGLES - 1) / 2 / np.deg2rad(site.half_angle))
@@ -34,11 +33,12 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
     # Fresh noise is a slice of a pool at a random offset: as good to the eye and the statistics, and a tenth of the time.
     pool = _complex_normal(rng, max(4 * RADII * ANGLES, 2 * len(level)))
     amplitude = _complex_normal(rng, len(level))
-    step = np.float32(np.sqrt(1 - FRAME_CORRELATION**2))
+    keep = np.exp(-1 / (site.memory * site.fps))  # of the scatterers' amplitudes from frame to frame
+    step = np.float32(np.sqrt(1 - keep**2))
     for t in range(len(time)):
         if t:
             start = rng.integers(len(pool) - len(level))
-            amplitude = np.float32(FRAME_CORRELATION) * amplitude + step * pool[start : start + len(level)]
+            amplitude = np.float32(keep) * amplitude + step * pool[start : start + len(level)]
         moved = view.positions(rhythm.contraction[t], rhythm.opening[t], rhythm.flash[t])
         x, y = view.place.world(*moved, time[t])
         radius = np.sqrt(x * x + y * y)
@@ -117,14 +117,14 @@ def _clutter(site: Site, rho: np.ndarray, rng: np.random.Generator) -> np.ndarra
     """Echoes (RADII, ANGLES) that stand still: haze under the probe, a veil over all, rings of the probe, and reverberations at multiples of a depth, each over part of the sector."""
     angle = np.linspace(-1, 1, ANGLES, dtype=np.float32)[None]
     wide = 1 + 0.5 * rng.uniform(-1, 1) * angle
-    level = 8 * 10 ** (site.haze / 20) * np.exp(-rho / site.haze_depth) * wide + 8 * 10 ** (site.veil / 20)
-    rings = rng.uniform(0, 8) * np.exp(-rho / 0.025) * np.cos(2 * np.pi * rho / rng.uniform(0.012, 0.02)) ** 2
+    level = 10 ** (site.haze / 20) * np.exp(-rho / site.haze_depth) * wide + 10 ** (site.veil / 20)
+    rings = rng.uniform(0, 3) * np.exp(-rho / 0.025) * np.cos(2 * np.pi * rho / rng.uniform(0.012, 0.02)) ** 2
     level = level + rings * np.ones_like(angle)
     first = rng.uniform(0.06, 0.13)
     for n in range(1, int(rng.integers(1, 4))):
         middle, width = rng.uniform(-0.6, 0.6), rng.uniform(0.25, 0.7)
         band = np.exp(-0.5 * ((rho - n * first) / 0.012) ** 2) * np.exp(-0.5 * ((angle - middle) / width) ** 2)
-        level = level + 8 * 10 ** ((site.reverberation - 4 * n + rng.normal(0, 2)) / 20) * band
+        level = level + 10 ** ((site.reverberation - 4 * n + rng.normal(0, 2)) / 20) * band
     return (level * _complex_normal(rng, (RADII, ANGLES))).astype(np.complex64)
 
 

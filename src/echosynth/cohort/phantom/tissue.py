@@ -188,12 +188,13 @@ class Surround:
     def level(self, site: Site, place: Placement, fields: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
         """dB of each point: parenchyma that fades with distance and is patchy from visit to visit, the cavities' walls, of the patient, and what lies behind the heart."""
         size = self.size
-        fade = np.clip((self.distance - 0.3 * size) / size, 0, 7)
+        fade = np.clip((self.distance - 0.3 * size) / size, 0, 8)
         patchy = 4.5 * smooth_field(self.x, self.z, 4.5 * size, rng) + 3.0 * smooth_field(self.x, self.z, 1.4 * size, rng)
         db = site.surround - site.fade * fade + patchy
         facing = place.facing(self.x, self.z, self.normal_x, self.normal_z)
         rim = (self.cavity_distance / (0.22 * size)) ** 2
-        wall = -7.0 - 1.3 * site.specular * (1 - np.abs(facing)) + 3.0 * smooth_field(self.x, self.z, 1.8 * size, fields)
+        thin = 3.5 * smooth_field(self.x, self.z, 1.8 * size, fields) + 3.0 * smooth_field(self.x, self.z, 2.5 * size, rng)
+        wall = -7.0 - 1.3 * site.specular * (1 - np.abs(facing)) + thin
         return np.maximum(np.maximum(db, wall - 9 * rim), self._behind(site, facing, rng))
 
     def _behind(self, site: Site, facing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
