@@ -54,7 +54,7 @@ class ApicalView:
     def __init__(self, patient: Patient, lv: LeftVentricle, site: Site, visit: Visit):
         self.lv, self.cavities = lv, chambers(patient, lv, visit.outflow)
         axis = 1 - visit.foreshortening
-        self.place = Placement(patient.rotation, patient.lateral_offset, patient.apex_depth, visit, axis)
+        self.place = Placement(patient.rotation, patient.lateral_offset, patient.apex_depth, visit, patient.rock, axis)
         fields, rng = numpy_rng(patient.texture, "apical"), numpy_rng(visit.seed, "tissue")  # what the patient keeps, and what is new with every visit
         x, z = scatter(visit, site, self.place, rng)
         rest, length = np.zeros(1), patient.length

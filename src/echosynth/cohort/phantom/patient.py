@@ -49,6 +49,7 @@ class Patient:
     rotation: float  # of the apical view
     lateral_offset: float  # of the LV axis from the middle of the sector
     apex_depth: float
+    rock: np.ndarray  # (3,) of the whole heart at end systole: angle (rad), cm across, cm along
     texture: int  # seed of what the tissue's brightness is like
 
 
@@ -97,6 +98,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         rotation=float(np.deg2rad(rng.normal(-5, 5))),
         lateral_offset=float(rng.normal(0.8, 0.4) * body),
         apex_depth=float(np.clip(rng.normal(1.7, 0.4), 0.9, 2.8) * body**0.5),
+        rock=(0.4 + ef) * rng.normal(0, (np.deg2rad(3.5), 0.4 * body, 0.25 * body)),
         texture=int(rng.integers(2**31)),
     )
 
@@ -106,7 +108,7 @@ def _adult(rng: np.random.Generator) -> tuple[float, float, float, float, float]
     age = rng.uniform(20, 90)
     mean, sd = ((61, 6), (44, 8), (27, 8))[rng.choice(3, p=(0.75, 0.16, 0.09))]
     ef = float(np.clip(rng.normal(mean, sd), 10, 82)) / 100
-    edv = np.clip(np.exp(rng.normal(4.38 + 0.006 * (55 - 100 * ef), 0.36)), 35, 320)
+    edv = np.clip(np.exp(rng.normal(4.38 + 0.003 * (55 - 100 * ef), 0.38)), 35, 320)
     return age, ef, 1.0, edv, float(np.clip(rng.normal(70, 12), 48, 110))
 
 

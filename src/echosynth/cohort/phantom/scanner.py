@@ -14,6 +14,7 @@ from echosynth.randomness import numpy_rng
 WAVELENGTH = 0.0616  # cm, 2.5 MHz, for an adult; smaller hearts are seen with higher frequencies
 _ZONES = 8  # depths of a lateral point spread of their own
 _LOOKS = ((0.0, 0.0), (1.9, 0.0), (-1.9, 0.0), (0.0, 1.9), (0.0, -1.9))  # shifts of spectrum, over the point spread's sigma
+_RENEWED = 0.4  # of the clutter's amplitude, in every frame
 _SIDE_LOBES = 0.2  # sigma of their spread, of the sector
 
 
@@ -25,8 +26,9 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
     beam, rng = _Beam(patient, site, visit), numpy_rng(visit.seed, "image")
     level = (np.float32(10) ** (view.db / 20)).astype(np.float32)
     rho = np.linspace(0, 1, RADII, dtype=np.float32)[:, None]
-    noise_level = (10 ** ((site.noise + 10 * (rho - 1)) / 20)).astype(np.float32)
-    clutter = _clutter(site, rho, rng)
+    noise_level = (10 ** ((site.noise + 10 * (rho - 1)) / 20) + 10 ** (site.veil / 20)).astype(np.float32)
+    clutter_level = _clutter(site, rho, rng)
+    clutter, noise_level = clutter_level * _complex_normal(rng, (RADII, ANGLES)), noise_level + _RENEWED * clutter_level
     wave_number = np.float32(4 * np.pi / (WAVELENGTH * patient.size**0.7))
     per_cm, per_rad = np.float32((RADII - 1) / visit.depth), np.float32((ANGLES - 1) / 2 / np.deg2rad(site.half_angle))
 
@@ -40,7 +42,7 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
             start = rng.integers(len(pool) - len(level))
             amplitude = np.float32(keep) * amplitude + step * pool[start : start + len(level)]
         moved = view.positions(rhythm.contraction[t], rhythm.opening[t], rhythm.flash[t])
-        x, y = view.place.world(*moved, time[t])
+        x, y = view.place.world(*moved, time[t], rhythm.contraction[t])
         radius = np.sqrt(x * x + y * y)
         phase = radius * wave_number
         value = level * amplitude * (np.cos(phase) + 1j * np.sin(phase))
@@ -114,10 +116,10 @@ def _gaussian(sigma: float, size: int) -> np.ndarray:
 
 
 def _clutter(site: Site, rho: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Echoes (RADII, ANGLES) that stand still: haze under the probe, a veil over all, rings of the probe, and reverberations at multiples of a depth, each over part of the sector."""
+    """Level (RADII, ANGLES) of echoes that hardly move: haze under the probe, rings of the probe, and reverberations at multiples of a depth, each over part of the sector."""
     angle = np.linspace(-1, 1, ANGLES, dtype=np.float32)[None]
     wide = 1 + 0.5 * rng.uniform(-1, 1) * angle
-    level = 10 ** (site.haze / 20) * np.exp(-rho / site.haze_depth) * wide + 10 ** (site.veil / 20)
+    level = 10 ** (site.haze / 20) * np.exp(-rho / site.haze_depth) * wide
     rings = rng.uniform(0, 3) * np.exp(-rho / 0.025) * np.cos(2 * np.pi * rho / rng.uniform(0.012, 0.02)) ** 2
     level = level + rings * np.ones_like(angle)
     first = rng.uniform(0.06, 0.13)
@@ -125,7 +127,7 @@ def _clutter(site: Site, rho: np.ndarray, rng: np.random.Generator) -> np.ndarra
         middle, width = rng.uniform(-0.6, 0.6), rng.uniform(0.25, 0.7)
         band = np.exp(-0.5 * ((rho - n * first) / 0.012) ** 2) * np.exp(-0.5 * ((angle - middle) / width) ** 2)
         level = level + 10 ** ((site.reverberation - 4 * n + rng.normal(0, 2)) / 20) * band
-    return (level * _complex_normal(rng, (RADII, ANGLES))).astype(np.complex64)
+    return level.astype(np.float32)
 
 
 def _complex_normal(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:

@@ -31,7 +31,7 @@ class ShortAxisView:
 
     def __init__(self, patient: Patient, lv: LeftVentricle, site: Site, visit: Visit):
         self.lv, self.patient = lv, patient
-        self.place = Placement(_TURN + 0.5 * patient.rotation, 0.6 * patient.lateral_offset, _centre_depth(patient), visit)
+        self.place = Placement(_TURN + 0.5 * patient.rotation, 0.6 * patient.lateral_offset, _centre_depth(patient), visit, patient.rock)
         fields, rng = numpy_rng(patient.texture, "short axis"), numpy_rng(visit.seed, "tissue")
         x, y = scatter(visit, site, self.place, rng)
         rest, level = np.zeros(1), np.array([PAPILLARY_LEVEL])

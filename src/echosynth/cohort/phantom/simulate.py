@@ -108,7 +108,8 @@ class PhantomClip:
 
     def pixels(self, points: np.ndarray, frame: int) -> np.ndarray:
         """View coordinates (..., 2) in cm -> pixels (x, y) of that frame."""
-        return self.screen.pixels(*self.view.place.world(points[..., 0], points[..., 1], self.time[frame]))
+        at = self.view.place.world(points[..., 0], points[..., 1], self.time[frame], self.contraction[frame])
+        return self.screen.pixels(*at)
 
     def tracings(self) -> dict[int, np.ndarray]:
         """{ED frame, ES frame: (21, 4) pixels x1, y1, x2, y2}: the long axis (short axis: the height), then 20 chords."""

@@ -36,13 +36,13 @@ class Site:
     focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
     defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
     looks: float = _drawn(1.0, 4.5, 1.4)  # compounded in frequency and angle; speckle SNR is 1.91 sqrt(looks)
-    memory: float = _drawn(0.15, 1.2, 0.6)  # s in which speckle that moves with the tissue decorrelates
+    memory: float = _drawn(0.06, 0.5, 0.25)  # s in which speckle that moves with the tissue decorrelates
     persistence: float = _drawn(0.0, 0.4, 0.2)  # weight of the previous frame in the one shown
     sharpening: float = _drawn(-0.6, 0.7, 0.0)  # edge enhancement; below 0 smoothing
     # Grey map
     dynamic_range: float = _drawn(40.0, 80.0, 55.0)  # between black and white
-    gain: float = _drawn(-9.0, 3.0, -3.0)  # above the point where the brightest percentile is white
-    gamma: float = _drawn(1.1, 2.7, 1.7)  # soft to hard; see `exponent`
+    gain: float = _drawn(-9.0, 6.0, -2.0)  # above the point where the brightest percentile is white
+    gamma: float = _drawn(1.1, 2.4, 1.7)  # soft to hard; see `exponent`
     # Gain errors, loss and clutter; levels are relative to the wall
     attenuation: float = _drawn(0.1, 0.5, 0.3)  # residual, dB/cm, after time-gain compensation
     gain_error: float = _drawn(0.0, 3.5, 1.0)  # sd of what the hand's sliders leave, along the beam and across it
@@ -51,7 +51,7 @@ class Site:
     specular: float = _drawn(2.0, 10.0, 6.0)  # what a wall loses that lies along the beam
     haze: float = _drawn(-8.0, 8.0, 4.0)  # clutter under the probe
     haze_depth: float = _drawn(0.04, 0.13, 0.07)  # to which it falls by a factor e, share of the depth
-    veil: float = _drawn(-56.0, -32.0, -46.0)  # clutter that lies over the whole sector
+    veil: float = _drawn(-56.0, -32.0, -46.0)  # clutter that lies over the whole sector and never stands still
     side_lobes: float = _drawn(-54.0, -30.0, -42.0)  # of bright echoes, spread across the sector
     reverberation: float = _drawn(-30.0, -12.0, -20.0)  # bands at fixed depths
     noise: float = _drawn(-48.0, -26.0, -40.0)  # electronic, at full depth

@@ -72,15 +72,16 @@ def draw_visit(patient: Patient, site: Site, depth: float, rng: np.random.Genera
 
 
 class Placement:
-    """View to world: the axis foreshortened, rotation, then shift. Breathing moves the heart, the hand turns and slides the probe, both slowly."""
+    """View to world: the axis foreshortened, rotation, then shift. The heart rocks as it contracts, breathing moves it, the hand turns and slides the probe."""
 
-    def __init__(self, angle: float, x: float, y: float, visit: Visit, axis: float = 1.0):
+    def __init__(self, angle: float, x: float, y: float, visit: Visit, rock: np.ndarray, axis: float = 1.0):
         self.angle, self.x, self.y, self.visit = angle + visit.tilt, x + visit.shift, y + visit.lift, visit
+        self.rock = rock  # at end systole: angle (rad), cm across, cm along
         self.axis = axis  # length that is seen of a centimetre along z
 
-    def world(self, x: np.ndarray, z: np.ndarray, time: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """World coordinates at `time` (s), by default as if nothing moved."""
-        turned, sideways, down = (0.0, 0.0, 0.0) if time is None else self._moved(time)
+    def world(self, x: np.ndarray, z: np.ndarray, time: float | None = None, c: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """World coordinates at `time` (s) and contraction c, by default as if nothing moved."""
+        turned, sideways, down = (0.0, 0.0, 0.0) if time is None else self._moved(time) + c * self.rock
         cos, sin = np.float32(np.cos(self.angle + turned)), np.float32(np.sin(self.angle + turned))
         z = np.float32(self.axis) * z
         return np.float32(self.x + sideways) + cos * x - sin * z, np.float32(self.y + down) + sin * x + cos * z
@@ -97,11 +98,11 @@ class Placement:
         nx, ny = cos * normal_x - sin * normal_z, sin * normal_x + cos * normal_z
         return (nx * wx + ny * wy) / (np.hypot(wx, wy) * np.hypot(nx, ny) + 1e-9)
 
-    def _moved(self, time: float) -> tuple[float, float, float]:
+    def _moved(self, time: float) -> np.ndarray:
         v = self.visit
         turned, slid = (amplitude * np.sin(2 * np.pi * rate * time + phase) for amplitude, rate, phase in v.drift)
         breath = v.breathing * np.sin(2 * np.pi * time / 4.0 + v.breathing_phase)
-        return turned, slid + 0.4 * breath, breath
+        return np.array([turned, slid + 0.4 * breath, breath])
 
 
 def scatter(visit: Visit, site: Site, place: Placement, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
