@@ -18,7 +18,7 @@ from benchmarks.phantom import tracing_error, wall_snr
 
 from echosynth.cohort.check import inspect
 from echosynth.cohort.phantom import SITES, simulate, simulate_clip, simulate_cohort
-from echosynth.cohort.phantom.image import _persist, scan_converter
+from echosynth.cohort.phantom.grey import _persist
 from echosynth.cohort.phantom.patient import PHENOTYPES, beat, draw_patient
 from echosynth.cohort.phantom.ventricle import PAPILLARY_LEVEL, LeftVentricle
 from echosynth.cohort.video import read_clip
@@ -45,7 +45,7 @@ def test_populations_are_what_they_are_said_to_be():
     assert abs(ef.mean() - 0.55) < 0.02 and abs(ef.std() - 0.125) < 0.02  # the mixture of the field's cohorts
     assert 75 < np.median(edv) < 92 and abs(np.corrcoef(ef, edv)[0, 1]) < 0.45
     assert {p.phenotype for p in adults} == set(PHENOTYPES)
-    assert max(p.length for p in children) < 11 and np.median([p.heart_rate for p in children]) > 90 > np.median([p.heart_rate for p in adults])
+    assert max(p.length for p in children) < 12 and np.median([p.heart_rate for p in children]) > 90 > np.median([p.heart_rate for p in adults])
     with pytest.raises(InputError, match=r"unknown population 'martian'.*adult, paediatric"):
         draw_patient(numpy_rng(0, "test"), "martian")
 
@@ -121,7 +121,7 @@ def test_contraction_is_full_and_continuous(heart_rate):
 def test_nothing_outside_the_cone(site, view):
     clip = simulate_clip(5, 1, 0, site, frames=4, view=view)
     frames = clip.frames(overlays=False)
-    _, cone = scan_converter(float(np.float32(np.deg2rad(clip.site.half_angle))), clip.site.size)
+    _, cone = clip.screen.converter()
     assert frames[:, ~cone].max() == 0 and frames[:, cone].max() > 200 and frames.dtype == np.uint8
 
 
@@ -133,7 +133,7 @@ def test_blood_is_20_db_below_the_wall(site):
         frame, lines = clip.frames()[clip.diastole], clip.tracings()[clip.diastole]
         x, y, septum = int(lines[10, [0, 2]].mean()), int(lines[10, [1, 3]].mean()), int(lines[10, 0])
         blood, wall = frame[y - 3 : y + 3, x - 2 : x + 2].mean(), frame[y - 5 : y + 5, septum - 4 : septum - 1].mean()
-        level = (np.array([blood, wall]) / 255) ** (1 / (1.25 * clip.site.gamma)) * clip.site.dynamic_range
+        level = (np.array([blood, wall]) / 255) ** (1 / clip.site.exponent) * clip.site.dynamic_range
         decibels.append(level[1] - level[0])
     assert np.median(decibels) > 20  # a lower bound: blood is often below what the screen can show
 

@@ -84,7 +84,7 @@ class ApicalView:
     def _moderator(self, patient: Patient, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Where the moderator band crosses the RV, from the septum towards the apex of its free wall."""
         u, v = self.cavities["rv"].unit(x, z)
-        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -12)
+        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -13)
 
     def _wall(self, patient: Patient, site: Site, s, side, r, endo, epi, wall, trabeculae, fields: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
         """Material coordinates (s, side, w) that carry the wall's points through the beat, and their levels. Trabeculae have w < 0."""
@@ -102,11 +102,11 @@ class ApicalView:
     def _wall_level(self, patient: Patient, site: Site, s, side, w, fields: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
         """dB: brightest in the septum, more so towards the crux; the lateral wall and the apex drop out in places."""
         septal, along = side < 0, s * patient.length
-        layers = 3.0 * smooth_field(0.3 * along, side * 9 + 1.8 * w, 1.2, fields)  # of fibres, parallel to the wall
-        texture = 3.0 * smooth_field(along, side * 3 + w, 3.0, fields) + 1.4 * smooth_field(along, side * 5 + 1.2 * w, 0.9, fields) + layers
+        layers = 3.5 * smooth_field(0.3 * along, side * 9 + 1.8 * w, 1.2, fields)  # of fibres, parallel to the wall
+        texture = 4.0 * smooth_field(along, side * 3 + w, 3.0, fields) + 2.5 * smooth_field(along, side * 5 + 1.2 * w, 0.9, fields) + layers
         dropout = np.exp(-(((s - rng.uniform(0.2, 0.9)) / rng.uniform(0.12, 0.32)) ** 2)) * rng.uniform(0.2, 1)
         apex = np.exp(-((s / 0.16) ** 2))
-        loss = np.where(septal, 0.25, 1.0) * site.dropout * (15 * dropout + 8 * apex)
+        loss = np.where(septal, 0.4, 1.0) * site.dropout * (15 * dropout + 8 * apex)
         facing = np.sqrt(np.clip(1 - 2 * s, 0, 1))  # of a half ellipsoid about the apex
         septum = -4.5 + 3.5 * smoothstep((s - 0.45) / 0.55)
         lateral = -7.5 - 0.5 * site.specular * (1 - facing) * (s < 0.8)

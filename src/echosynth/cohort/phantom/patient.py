@@ -49,7 +49,7 @@ class Patient:
     rotation: float  # of the apical view
     lateral_offset: float  # of the LV axis from the middle of the sector
     apex_depth: float
-    rock: np.ndarray  # (3,) of the whole heart at end systole: angle (rad), cm across, cm along
+    rock: np.ndarray  # (3,) of the whole heart at end systole: angle, cm across, cm along
     texture: int  # seed of what the tissue's brightness is like
 
 
@@ -89,7 +89,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         outline=rng.normal(0, 1, PROFILE),
         leaflets=float(np.exp(rng.normal(0, 0.3))),
         muscle=(float(rng.uniform(-0.6, 1.0) * body), float(rng.uniform(0.38, 0.62))),
-        moderator=float(rng.uniform(-20, -5)),
+        moderator=float(rng.uniform(-22, -9)),
         effusion=float(rng.uniform(0.4, 1.2) * body) if rng.random() < 0.05 else 0.0,
         papillary=np.stack([np.array([0.55, 2.3]) + rng.normal(0, 0.15, 2), np.clip(rng.normal(0.27, 0.05, 2), 0.16, 0.4), np.clip(rng.normal(0.36, 0.05, 2), 0.22, 0.5)], axis=1),
         chambers=_chambers(phenotype, rng),
@@ -98,7 +98,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         rotation=float(np.deg2rad(rng.normal(-5, 5))),
         lateral_offset=float(rng.normal(0.8, 0.4) * body),
         apex_depth=float(np.clip(rng.normal(1.7, 0.4), 0.9, 2.8) * body**0.5),
-        rock=(0.4 + ef) * rng.normal(0, (np.deg2rad(3.5), 0.4 * body, 0.25 * body)),
+        rock=(0.4 + ef) * np.clip(rng.normal(0, 1, 3), -2, 2) * (0.018, 0.35 * body, 0.25 * body),
         texture=int(rng.integers(2**31)),
     )
 

@@ -71,7 +71,7 @@ class Site:
 
 
 SITES: dict[str, Site] = {
-    "alder": Site(squeeze=0.9),
+    "alder": Site(),
     "birch": Site(
         half_angle=41.0, depth_margin=0.8, dynamic_range=58.0, gain=2.0, gamma=2.2, haze=2.0, noise=-36.0,
         squeeze=0.82, looks=1.0, persistence=0.0, sharpening=0.3, pericardium=8.0, dropout=0.3, overlays=("ruler",),
@@ -102,5 +102,5 @@ def site(name: str, rng: np.random.Generator) -> Site:
 
 def _any_site(rng: np.random.Generator) -> Site:
     drawn = {f.name: float(rng.uniform(*f.metadata["range"])) for f in fields(Site) if f.metadata}
-    overlays = tuple(str(rng.choice(places)) for places in _OVERLAYS if rng.random() < 0.3)
+    overlays = tuple(str(rng.choice(places)) for places in _OVERLAYS if rng.random() < 0.2)
     return Site(**drawn, quantiser=int(rng.integers(2, 8)), overlays=overlays)

@@ -83,6 +83,7 @@ class LeftVentricle:
         septal = (1 - np.asarray(side)) / 2
         share, place = p.bulge
         at_base = p.wall * (1 + (p.septum - 1) * septal) * (1 + share * septal * np.exp(-(((s - place) / 0.17) ** 2)))
+        at_base = np.minimum(at_base, 2.0 * p.size) * (1 - 0.45 * septal * smoothstep((np.asarray(s) - 0.8) / 0.25))
         return at_base * (_APEX_THINNING + (1 - _APEX_THINNING) * smoothstep(np.asarray(s) / 0.45))
 
     def wall_radius(self, s: np.ndarray, side: np.ndarray | float, w: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -147,4 +148,5 @@ class LeftVentricle:
         level = y[top] + (np.arange(CHORDS) + 0.5) / CHORDS * height
         right, left = np.roll(np.arange(2000), -top)[: (bottom - top) % 2000 + 1], np.roll(np.arange(2000), -bottom)[: (top - bottom) % 2000 + 1]
         x2, x1 = np.interp(level, np.maximum.accumulate(y[right]), x[right]), np.interp(-level, np.maximum.accumulate(-y[left]), x[left])
-        return np.vstack([[x[top], y[top], x[bottom], y[bottom]], np.stack([x1, level, x2, level], axis=1)])
+        middle = (x[top] + x[bottom]) / 2  # the height is across the chords
+        return np.vstack([[middle, y[top], middle, y[bottom]], np.stack([x1, level, x2, level], axis=1)])
