@@ -49,7 +49,7 @@ class Patient:
     rotation: float  # of the apical view
     lateral_offset: float  # of the LV axis from the middle of the sector
     apex_depth: float
-    rock: np.ndarray  # (3,) of the whole heart at end systole: angle, cm across, cm along
+    rock: np.ndarray  # (3,) of the whole heart at end systole: angle, cm across, cm along (towards the probe)
     texture: int  # seed of what the tissue's brightness is like
 
 
@@ -98,7 +98,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         rotation=float(np.deg2rad(rng.normal(-5, 5))),
         lateral_offset=float(rng.normal(0.8, 0.4) * body),
         apex_depth=float(np.clip(rng.normal(1.7, 0.4), 0.9, 2.8) * body**0.5),
-        rock=(0.4 + ef) * np.clip(rng.normal(0, 1, 3), -2, 2) * (0.018, 0.35 * body, 0.25 * body),
+        rock=(0.4 + ef) * (0.013, 0.24 * body, 0.18 * body) * np.append(np.clip(rng.normal(0, 1, 2), -2, 2), -abs(rng.normal())),
         texture=int(rng.integers(2**31)),
     )
 

@@ -36,7 +36,7 @@ class Site:
     focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
     defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
     looks: float = _drawn(1.0, 4.5, 1.4)  # compounded in frequency and angle; speckle SNR is 1.91 sqrt(looks)
-    memory: float = _drawn(0.06, 0.5, 0.25)  # s in which speckle that moves with the tissue decorrelates
+    memory: float = _drawn(0.06, 0.7, 0.5)  # s in which speckle that moves with the tissue decorrelates
     persistence: float = _drawn(0.0, 0.4, 0.2)  # weight of the previous frame in the one shown
     sharpening: float = _drawn(-0.6, 0.7, 0.0)  # edge enhancement; below 0 smoothing
     # Grey map
