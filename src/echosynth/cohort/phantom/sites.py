@@ -31,17 +31,17 @@ class Site:
     aim: float = _drawn(1.0, 2.6, 1.0)  # how far the hand strays from the standard view, 1 is little
     foreshortening: float = _drawn(0.0, 0.18, 0.0)  # the most of the axis that the plane can miss
     # Resolution and speckle
-    axial: float = _drawn(0.05, 0.12, 0.09)  # Gaussian sigma of the point spread along the beam
+    axial: float = _drawn(0.045, 0.11, 0.09)  # Gaussian sigma of the point spread along the beam
     lateral: float = _drawn(0.55, 1.15, 0.85)  # across the beam at the focus, degrees
     focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
     defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
     looks: float = _drawn(1.0, 4.5, 1.4)  # compounded in frequency and angle; speckle SNR is 1.91 sqrt(looks)
-    memory: float = _drawn(0.06, 0.7, 0.5)  # s in which speckle that moves with the tissue decorrelates
+    memory: float = _drawn(0.03, 1.0, 0.5)  # s in which speckle that moves with the tissue decorrelates
     persistence: float = _drawn(0.0, 0.4, 0.2)  # weight of the previous frame in the one shown
     sharpening: float = _drawn(-0.6, 0.7, 0.0)  # edge enhancement; below 0 smoothing
     # Grey map
     dynamic_range: float = _drawn(40.0, 80.0, 55.0)  # between black and white
-    gain: float = _drawn(-9.0, 6.0, -2.0)  # above the point where the brightest percentile is white
+    gain: float = _drawn(-10.0, 7.5, -2.0)  # above the point where the brightest percentile is white
     gamma: float = _drawn(1.1, 2.4, 1.7)  # soft to hard; see `exponent`
     # Gain errors, loss and clutter; levels are relative to the wall
     attenuation: float = _drawn(0.1, 0.5, 0.3)  # residual, dB/cm, after time-gain compensation
