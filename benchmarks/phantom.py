@@ -38,28 +38,30 @@ from echosynth.training.fit import Training
 from echosynth.training.regressor import read_ef, train_regressor
 from echosynth.training.reid import embed_frames, train_reid
 
-# 10th, 50th and 90th percentile over 25 public apical clips of five diagnoses, resized to 112 x 112 by area, first 60 frames at 30 a second.
-REAL = {
-    "mean": (18.7, 31.5, 47.4),
-    "sd": (33.9, 50.9, 71.0),
-    "dark_share": (0.47, 0.58, 0.72),
-    "lit_median": (49, 59, 69),
-    "lit_p90": (108, 162, 221),
-    "frame_difference": (3.3, 6.0, 8.7),
-}
-REAL_TEXTURE = {
-    "down_1": 0.77,
-    "down_2": 0.52,
-    "down_3": 0.37,
-    "down_4": 0.29,
-    "across_1": 0.76,
-    "across_2": 0.33,
-    "across_3": 0.01,
-    "across_4": -0.17,
-    "time_1": 0.82,
-    "time_2": 0.63,
-    "time_5": 0.41,
-}
+# 10th, 25th, 50th, 75th and 90th percentile over 12 public apical clips of five diagnoses, as `look` measures them.
+REAL = pd.DataFrame.from_dict(
+    {
+        "mean": (18.2, 22.3, 27.1, 36.3, 40),
+        "sd": (32.1, 38.6, 43.5, 57, 66.3),
+        "dark_share": (0.475, 0.521, 0.573, 0.673, 0.732),
+        "lit_median": (49.3, 52, 55.5, 65, 69.5),
+        "lit_p90": (103, 119, 146, 172, 219),
+        "frame_difference": (2.87, 3.8, 5.27, 7.21, 8.28),
+        "down_1": (0.691, 0.75, 0.77, 0.794, 0.805),
+        "down_2": (0.454, 0.492, 0.534, 0.567, 0.61),
+        "down_3": (0.331, 0.346, 0.374, 0.447, 0.487),
+        "down_4": (0.217, 0.268, 0.293, 0.368, 0.395),
+        "across_1": (0.674, 0.707, 0.726, 0.769, 0.789),
+        "across_2": (0.194, 0.245, 0.275, 0.352, 0.385),
+        "across_3": (-0.0899, -0.0805, -0.0258, 0.0174, 0.0428),
+        "across_4": (-0.236, -0.214, -0.178, -0.15, -0.133),
+        "time_1": (0.724, 0.753, 0.816, 0.849, 0.897),
+        "time_2": (0.576, 0.614, 0.652, 0.746, 0.806),
+        "time_5": (0.329, 0.381, 0.445, 0.525, 0.613),
+    },
+    orient="index",
+    columns=[0.1, 0.25, 0.5, 0.75, 0.9],
+)
 PATIENTS, SEED = 500, 5
 BUDGET = 2  # times the steps of the preset demo, which has fewer patients
 IDENTITY_STEPS = 800  # of the re-identification encoder, which the preset demo does not train
@@ -229,27 +231,31 @@ def _identity(cohort: Cohort, autoencoder: Autoencoder, mask: np.ndarray | None,
     return pair_auc(embed_frames(encoder, torch.cat(spread)), patients[owner], owner).visits, pair_auc(clips, patients[test], test).visits
 
 
-def montage(out: Path, real: Path | None) -> None:
-    """Phantoms of both views and populations from every site, the real view first where one is given."""
+def montage(out: Path) -> None:
+    """Phantoms of both views and populations from every site."""
     rows = []
     for view, population in (("a4c", "adult"), ("psax", "adult"), ("a4c", "paediatric")):
         for p in (1, 2):
             row = [to_square(simulate_clip(SEED, p, 0, site, frames=1, view=view, population=population).frames())[0] for site in SITES]
             rows.append(np.concatenate(row, 1))
-    picture = np.concatenate(rows)
-    if real is not None:
-        frames = _dicom(real)
-        beside = np.concatenate([to_square(frames[k : k + 1])[0] for k in np.linspace(0, len(frames) - 1, 6).astype(int)])
-        picture = np.concatenate([beside, picture], 1)
+    _save(np.concatenate(rows), out)
+
+
+def shuffled_montage(out: Path, real: Path, columns: int = 6) -> None:
+    """A frame of each AVI of a folder among as many phantoms of many scanners, in random order; prints the real places, so look before you read."""
+    paths = sorted(real.glob("*.avi"))
+    frames = [to_square(read_clip(path)[0][10:11])[0] for path in paths]
+    frames += [to_square(simulate_clip(SEED, 100 + p, 0, "many", frames=11).frames()[10:])[0] for p in range(len(paths))]
+    frames += [np.zeros_like(frames[0])] * (-len(frames) % columns)
+    order = np.random.default_rng(SEED).permutation(2 * len(paths))
+    shown = [frames[k] for k in order] + frames[2 * len(paths) :]
+    _save(np.concatenate([np.concatenate(shown[k : k + columns], 1) for k in range(0, len(shown), columns)]), out)
+    print("real:", ", ".join(f"row {k // columns + 1} column {k % columns + 1}" for k in np.flatnonzero(order < len(paths))))
+
+
+def _save(picture: np.ndarray, out: Path) -> None:
     image = Image.fromarray(picture)
     image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC).save(out)
-
-
-def _dicom(path: Path) -> np.ndarray:
-    import pydicom  # needed for this alone: pip install pydicom
-
-    pixels = pydicom.dcmread(path).pixel_array
-    return pixels[..., 0] if pixels.ndim == 4 else pixels
 
 
 def main() -> None:
@@ -258,10 +264,11 @@ def main() -> None:
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--real", type=Path)
     options = parser.parse_args()
+    out = options.out or Path("montage.png")
     if options.what == "looks":
-        print_looks(looks())
+        print_looks(options.real)
     elif options.what == "montage":
-        montage(options.out or Path("montage.png"), options.real)
+        shuffled_montage(out, options.real) if options.real else montage(out)
     else:
         print(json.dumps({"physics": physics, "ef": ef, "identity": identity}[options.what](), indent=2))
 

@@ -98,7 +98,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         rotation=float(np.deg2rad(rng.normal(-5, 5))),
         lateral_offset=float(rng.normal(0.8, 0.4) * body),
         apex_depth=float(np.clip(rng.normal(1.7, 0.4), 0.9, 2.8) * body**0.5),
-        rock=(0.4 + ef) * np.append(np.clip(rng.normal(0, 1, 2), -2, 2), -abs(rng.normal())) * (0.013, 0.24 * body, 0.18 * body),
+        rock=(0.4 + ef) * np.append(np.clip(rng.normal(0, 1, 2), -2, 2), -abs(rng.normal())) * (0.011, 0.2 * body, 0.16 * body),
         texture=int(rng.integers(2**31)),
     )
 

@@ -31,17 +31,17 @@ class Site:
     aim: float = _drawn(1.0, 2.6, 1.0)  # how far the hand strays from the standard view, 1 is little
     foreshortening: float = _drawn(0.0, 0.18, 0.0)  # the most of the axis that the plane can miss
     # Resolution and speckle
-    axial: float = _drawn(0.045, 0.11, 0.09)  # Gaussian sigma of the point spread along the beam
-    lateral: float = _drawn(0.55, 1.15, 0.85)  # across the beam at the focus, degrees
+    axial: float = _drawn(0.045, 0.115, 0.09)  # Gaussian sigma of the point spread along the beam
+    lateral: float = _drawn(0.5, 1.15, 0.85)  # across the beam at the focus, degrees
     focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
     defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
     looks: float = _drawn(1.0, 4.5, 1.4)  # compounded in frequency and angle; speckle SNR is 1.91 sqrt(looks)
-    memory: float = _drawn(0.03, 1.0, 0.5)  # s in which speckle that moves with the tissue decorrelates
-    persistence: float = _drawn(0.0, 0.4, 0.2)  # weight of the previous frame in the one shown
+    memory: float = _drawn(0.02, 2.0, 0.5)  # s in which speckle that moves with the tissue decorrelates
+    persistence: float = _drawn(0.0, 0.45, 0.2)  # weight of the previous frame in the one shown
     sharpening: float = _drawn(-0.6, 0.7, 0.0)  # edge enhancement; below 0 smoothing
     # Grey map
     dynamic_range: float = _drawn(40.0, 80.0, 55.0)  # between black and white
-    gain: float = _drawn(-10.0, 7.5, -2.0)  # above the point where the brightest percentile is white
+    gain: float = _drawn(-12.0, 9.0, -2.0)  # above the point where the brightest percentile is white
     gamma: float = _drawn(1.1, 2.4, 1.7)  # soft to hard; see `exponent`
     # Gain errors, loss and clutter; levels are relative to the wall
     attenuation: float = _drawn(0.1, 0.5, 0.3)  # residual, dB/cm, after time-gain compensation
@@ -54,7 +54,7 @@ class Site:
     veil: float = _drawn(-56.0, -32.0, -46.0)  # clutter that lies over the whole sector and never stands still
     side_lobes: float = _drawn(-54.0, -30.0, -42.0)  # of bright echoes, spread across the sector
     reverberation: float = _drawn(-30.0, -12.0, -20.0)  # bands at fixed depths
-    noise: float = _drawn(-48.0, -26.0, -40.0)  # electronic, at full depth
+    noise: float = _drawn(-50.0, -21.0, -40.0)  # electronic, at full depth
     # Tissue
     surround: float = _drawn(-24.0, -11.0, -17.0)  # around the heart
     fade: float = _drawn(3.0, 9.0, 6.0)  # of the surround with the distance from the heart, dB/cm
