@@ -66,12 +66,18 @@ class ApicalView:
         blood = within & (r < endo)
         reach = self._reach(patient, s, side, fields)
         trabeculae = blood & (r >= endo - reach)
+        near_x, near_z = self._ragged(patient, x, z, fields)
         for chamber in self.cavities.values():
-            blood |= ~wall & (chamber.level(x, z) < 1)
+            blood |= ~wall & (chamber.level(near_x, near_z) < 1)
         blood &= ~self._moderator(patient, x, z)
         wall_db = self._wall(patient, site, s, side, r, endo, epi, wall, trabeculae, fields, rng)
         other_db = self._others(patient, site, x, z, s, side, epi, ~wall & ~blood, fields, rng)
         self.db = np.concatenate([wall_db, other_db, self._leaflets(patient, rng)])
+
+    def _ragged(self, patient: Patient, x: np.ndarray, z: np.ndarray, fields: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Places beside the points, so that chambers have ragged outlines."""
+        wavelength, far = 1.3 * patient.size, 0.09 * patient.size
+        return x + far * smooth_field(x, z, wavelength, fields), z + far * smooth_field(x, z, wavelength, fields)
 
     def _reach(self, patient: Patient, s: np.ndarray, side: np.ndarray, fields: np.random.Generator) -> np.ndarray:
         """How far (cm) trabeculae and the papillary muscle reach into the cavity: furthest towards the apex and along the lateral wall, in ridges, none at the base."""
@@ -84,7 +90,7 @@ class ApicalView:
     def _moderator(self, patient: Patient, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Where the moderator band crosses the RV, from the septum towards the apex of its free wall."""
         u, v = self.cavities["rv"].unit(x, z)
-        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -13)
+        return (np.abs(v + 0.35 + 0.35 * u) < 0.07) & (np.abs(u) < 1) & (patient.moderator > -12)
 
     def _wall(self, patient: Patient, site: Site, s, side, r, endo, epi, wall, trabeculae, fields: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
         """Material coordinates (s, side, w) that carry the wall's points through the beat, and their levels. Trabeculae have w < 0."""
@@ -125,7 +131,8 @@ class ApicalView:
         if patient.effusion:
             lies = (side > 0) & (distance < patient.effusion * smoothstep(s / 0.3)) & (s < 1.05)
             db = np.where(lies, -40.0, np.where((side > 0) & (distance < patient.effusion + 0.4) & (s < 1.05), -3.0, db))
-        return np.where(around.cavity_distance < 0, patient.moderator, db)
+        db = db - 7 * site.dropout * np.clip(smooth_field(x, z, 3.2 * size, rng) - 0.4, 0, 2)  # echoes are lost in places
+        return np.where(around.cavity_distance < -0.25, patient.moderator, db)
 
     def _grooves(self, patient: Patient, site: Site, x, z, rng: np.random.Generator) -> np.ndarray:
         """dB of the crux with the septum between the atria, and of the fat in the grooves outside both annuli."""

@@ -89,7 +89,7 @@ def draw_patient(rng: np.random.Generator, population: str = "adult") -> Patient
         outline=rng.normal(0, 1, PROFILE),
         leaflets=float(np.exp(rng.normal(0, 0.3))),
         muscle=(float(rng.uniform(-0.6, 1.0) * body), float(rng.uniform(0.38, 0.62))),
-        moderator=float(rng.uniform(-22, -9)),
+        moderator=float(rng.uniform(-24, -9)),
         effusion=float(rng.uniform(0.4, 1.2) * body) if rng.random() < 0.05 else 0.0,
         papillary=np.stack([np.array([0.55, 2.3]) + rng.normal(0, 0.15, 2), np.clip(rng.normal(0.27, 0.05, 2), 0.16, 0.4), np.clip(rng.normal(0.36, 0.05, 2), 0.22, 0.5)], axis=1),
         chambers=_chambers(phenotype, rng),

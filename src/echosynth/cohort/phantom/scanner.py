@@ -27,6 +27,7 @@ def envelopes(patient: Patient, view: View, site: Site, visit: Visit, time: np.n
     level = (np.float32(10) ** (view.db / 20)).astype(np.float32)
     rho = np.linspace(0, 1, RADII, dtype=np.float32)[:, None]
     noise_level = (10 ** ((site.noise + 10 * (rho - 1)) / 20) + 10 ** (site.veil / 20)).astype(np.float32)
+    noise_level = noise_level * _uneven(rho, rng)
     clutter_level = _clutter(site, rho, rng)
     clutter, noise_level = clutter_level * _complex_normal(rng, (RADII, ANGLES)), noise_level + _RENEWED * clutter_level
     wave_number = np.float32(4 * np.pi / (WAVELENGTH * patient.size**0.7))
@@ -113,6 +114,13 @@ def _spread(sigma: float, size: int) -> np.ndarray:
 def _gaussian(sigma: float, size: int) -> np.ndarray:
     offsets = (np.arange(size)[:, None] - np.arange(size)[None]) / sigma
     return np.where(np.abs(offsets) < 5, np.exp(-0.5 * offsets**2), 0.0)  # the far tail would be denormal numbers, and slow
+
+
+def _uneven(rho: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gain (RADII, ANGLES) that varies slowly over the sector: what fills the chambers is never even."""
+    angle = np.linspace(-1, 1, ANGLES, dtype=np.float32)[None]
+    waves = [np.sin(rng.uniform(2, 10) * rho + rng.uniform(-6, 6) * angle + rng.uniform(0, 6.3)) for _ in range(3)]
+    return (10 ** (0.13 * sum(waves))).astype(np.float32)
 
 
 def _clutter(site: Site, rho: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,7 @@ class Site:
     aim: float = _drawn(1.0, 2.6, 1.0)  # how far the hand strays from the standard view, 1 is little
     foreshortening: float = _drawn(0.0, 0.18, 0.0)  # the most of the axis that the plane can miss
     # Resolution and speckle
-    axial: float = _drawn(0.045, 0.115, 0.09)  # Gaussian sigma of the point spread along the beam
+    axial: float = _drawn(0.045, 0.112, 0.09)  # Gaussian sigma of the point spread along the beam
     lateral: float = _drawn(0.5, 1.15, 0.85)  # across the beam at the focus, degrees
     focus: float = _drawn(0.35, 0.85, 0.6)  # its depth, share
     defocus: float = _drawn(0.2, 1.6, 0.5)  # widening at a whole depth's distance from the focus, share
@@ -102,5 +102,5 @@ def site(name: str, rng: np.random.Generator) -> Site:
 
 def _any_site(rng: np.random.Generator) -> Site:
     drawn = {f.name: float(rng.uniform(*f.metadata["range"])) for f in fields(Site) if f.metadata}
-    overlays = tuple(str(rng.choice(places)) for places in _OVERLAYS if rng.random() < 0.2)
+    overlays = tuple(str(rng.choice(places)) for places in _OVERLAYS if rng.random() < 0.15)
     return Site(**drawn, quantiser=int(rng.integers(2, 8)), overlays=overlays)
