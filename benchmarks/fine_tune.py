@@ -70,7 +70,7 @@ def main() -> None:
     people = People(clips[clips["split"] != "TEST"].reset_index(drop=True))
     train = np.flatnonzero((store.index["split"] == "TRAIN").to_numpy())
     known = frames_of(store, train)
-    mean, axes = known.mean(0), torch.pca_lowrank(known - known.mean(0), q=COMPONENTS, center=False)[2]
+    mean, axes = known.mean(0), torch.linalg.eigh(known.T.cov())[1][:, -COMPONENTS:]
 
     def on_axes(frames: Tensor) -> np.ndarray:
         return ((frames - mean) @ axes).numpy()

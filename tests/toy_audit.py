@@ -37,7 +37,7 @@ def world(copies: bool, patients: int = 150, seed: int = 0):
 
 def caught(hits, patients):
     """A row of the power table: of so many patients the screen that filtered catches every near-copy."""
-    return {"screen": "calibrated", "kind": ALL_NEAR, "strength": 1.0, "near": True} | rate(hits, patients)._asdict()
+    return {"screen": "calibrated", "kind": ALL_NEAR, "strength": 1.0, "near": True, "required": False} | rate(hits, patients)._asdict()
 
 
 NAMED = {"copies_caught": rate(72, 72)._asdict(), "worst_kind": {"kind": "crop 1.02", **rate(72, 72)._asdict()}}

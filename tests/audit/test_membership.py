@@ -90,7 +90,7 @@ def moved(kind, strength, hits, patients, **more):
         ([moved("shift", 3, 72, 72), moved("reversal", 1, 70, 72)], "passed"),  # 90.3 to 99.7
         ([moved("shift", 3, 72, 72), moved("reversal", 1, 67, 72)], "unclear"),
         ([moved("shift", 3, 72, 72), moved("shift", 6, 10, 72)], "failed"),
-        ([moved("shift", 3, 72, 72), moved("noise", 20, 0, 72), moved("shift", 6, 0, 72, screen="judge")], "passed"),  # neither is asked for
+        ([moved("shift", 3, 72, 72), moved("noise", 20, 0, 72, required=False), moved("shift", 6, 0, 72, screen="judge")], "passed"),  # neither is asked for
         ([], "skipped"),
     ],
 )
@@ -100,7 +100,7 @@ def test_moved_copies_are_judged_by_the_worst_kind(rows, outcome):
     found["screening"]["power"] += rows
     opened, checks = outcomes(found)
     assert checks["Moved copies are caught"] == outcome and opened == (outcome != "failed")
-    images = [{"sample": "image", "kind": row["kind"], "strength": row["strength"], "near": False, "recall": row["share"], "low": row["low"], "high": row["high"], "patients": row["count"]} for row in rows]
+    images = [{"sample": "image", "kind": row["kind"], "strength": row["strength"], "near": False, "required": row["required"], "recall": row["share"], "low": row["low"], "high": row["high"], "patients": row["count"]} for row in rows]
     found["planted"], found["screening"]["power"] = {"planted": [row for row in images if row["kind"] != "reversal"]}, [caught(72, 72)]
     if outcome == "failed":
         check = next(check for check in decide(found, AuditSection()).checks if check.name == "Moved copies are caught")

@@ -351,7 +351,7 @@ def test_a_copy_that_the_generator_made_is_found_and_named_and_nothing_is_releas
     assert "because the files of the synthetic cohort changed after it" in refused("release", root, out)
     printed, _ = echosynth("audit", root)
     assert victim.stem in refused("release", root, out) and not out.exists()
-    assert re.search(f"(failed|unclear) +No copy of a training clip: .*{victim.stem}", printed) and "the gate is closed" in printed
+    assert re.search(f"unclear +No copy of a training clip: .*{victim.stem}", printed) and "the gate is closed" in printed
 
 
 def test_a_gate_is_not_opened_by_an_editor(audited):

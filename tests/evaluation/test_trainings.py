@@ -50,9 +50,9 @@ def test_a_small_synthetic_cohort_is_taken_whole(taught, tmp_path):
 
 def test_regressors_that_train_side_by_side_are_those_that_train_alone(tmp_path):
     """First weights and dropout come from generators of their own: with the global one, two threads would take turns at random."""
-    make_clips(tmp_path / "real", [f"R{i}" for i in range(6)], np.linspace(30, 60, 6), fps=16.0, frames=12)
-    make_clips(tmp_path / "made", [f"S{i}" for i in range(6)], np.linspace(30, 60, 6), fps=16.0, frames=12)
-    real, made = (Cohort(tmp_path / name, cohort(name[0].upper() if name == "real" else "S", TRAIN=6).clips, "f") for name in ("real", "made"))
+    for name in "RS":
+        make_clips(tmp_path / name, [f"{name}{i}" for i in range(6)], np.linspace(30, 60, 6), fps=16.0, frames=12)
+    real, made = (Cohort(tmp_path / name, cohort(name, TRAIN=6).clips, "f") for name in "RS")
     evaluation = preset("smoke").evaluation
     section = evaluation.model_copy(update={"seeds": 3, "curve": (), "trainings": (), "judge": "trtr", "training": evaluation.training.model_copy(update={"steps": 4})})
     threads, weights = torch.get_num_threads(), []

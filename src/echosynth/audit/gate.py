@@ -8,7 +8,6 @@ from math import log, sqrt
 from echosynth.config import AuditSection
 from echosynth.privacy.attacks import auc_interval
 from echosynth.privacy.multiple import excess
-from echosynth.privacy.planted import KINDS, VIDEO_KINDS
 from echosynth.privacy.risks import risk_of
 from echosynth.privacy.screen import Rate, rate
 from echosynth.privacy.tails import LEAST
@@ -195,14 +194,13 @@ def _planted_rates(planted: dict, power: list[dict]) -> dict[str, Rate]:
 
 def _moved_rates(planted: dict, power: list[dict]) -> dict[str, Rate]:
     """Patients whose copy of a required kind is caught by the screen that filtered, by kind: of images as the stage reid planted them, of clips as this audit did."""
-    required = {(kind.name, kind.strength) for kind in (*KINDS, *VIDEO_KINDS) if kind.required}
     images = [row for row in planted.get("planted", []) if row["sample"] == "image"]
     clips = [row | {"recall": row["share"], "patients": row["count"]} for row in power if row["screen"] == "calibrated"]
     return {
         f"{row['kind']} {row['strength']:g}, {what}": Rate(row["recall"], row["low"], row["high"], row["patients"])
         for what, rows in (("images", images), ("clips", clips))
         for row in rows
-        if (row["kind"], row["strength"]) in required
+        if row["required"]
     }
 
 

@@ -213,7 +213,7 @@ def planted(study: Study) -> list[dict]:
         {
             "sample": row["sample"],
             "kind": f"{row['kind']} {row['strength']:g}",
-            "mark": "near-copy" if row["near"] else "required" if row.get("required") else "",
+            "mark": "near-copy" if row["near"] else "required" if row["required"] else "",
             "patients": f"{row['patients']:,}",
             "caught": f"{int(row['recall'] * 100 + 1e-9)} %",
             "interval": f"{row['low'] * 100:.0f} to {row['high'] * 100:.0f} %",
